@@ -1,0 +1,54 @@
+"""What travels inside Hantar on the bus; no phone, no text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+DISPATCH_TYPE = "hantar.dispatch.v1"
+CALLBACKS_TYPE = "hantar.callbacks.v1"
+STATUS_TYPE = "hantar.message.status.v1"
+OPTED_OUT_TYPE = "hantar.contact.opted_out.v1"
+
+#: more ids a command bring nothing end to end
+DISPATCH_PACK = 100
+#: the most events in one public event message
+EVENT_PACK = 100
+
+
+class Dispatch(msgspec.Struct, forbid_unknown_fields=True):
+    """Send these messages of one device."""
+
+    device: int
+    priority: int
+    ids: list[int]
+
+
+class CallbackItem(msgspec.Struct, omit_defaults=True):
+    """A provider's later word on a message."""
+
+    message_id: int
+    attempt: int
+    status: str
+    at: datetime
+    provider_id: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+class InboundItem(msgspec.Struct):
+    """A message that a person sent to a device."""
+
+    device_id: int
+    phone: str
+    text: str
+    provider_id: str
+    at: datetime
+
+
+class Callbacks(msgspec.Struct, omit_defaults=True):
+    """What a driver was called back with, durable before the provider gets its answer."""
+
+    statuses: list[CallbackItem] = []
+    inbound: list[InboundItem] = []
