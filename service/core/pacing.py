@@ -1,0 +1,101 @@
+"""When a device may be called: every budget in every sliding window, by arithmetic alone.
+
+Times are seconds of a monotonic clock, given as arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Added to every window, as the far side counts calls when they arrive, not when they leave.
+GUARD_SECONDS = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `calls` calls in any `window_seconds`."""
+
+    calls: int
+    window_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one device that are kept by the process owning it; None is no limit."""
+
+    per_second: float | None = None
+    per_minute: int | None = None
+
+    def budgets(self) -> list[Budget]:
+        """The windows to keep; a fraction per second becomes one call in a longer window."""
+        budgets = []
+        if self.per_second is not None:
+            calls = max(1, math.floor(self.per_second))
+            budgets.append(Budget(calls, calls / self.per_second))
+        if self.per_minute is not None:
+            budgets.append(Budget(self.per_minute, 60.0))
+        return budgets
+
+    def rate(self) -> float | None:
+        """The calls per second that all limits together allow in the long run."""
+        rates = [budget.calls / budget.window_seconds for budget in self.budgets()]
+        return min(rates) if rates else None
+
+    def spacing_seconds(self) -> float:
+        """The even gap between calls."""
+        return 1.0 / self.per_second if self.per_second is not None else 0.0
+
+
+class Pacer:
+    """Gives out slots so that call i+N is never made earlier than call i + its window.
+
+    A slot is planned ahead by `plan` and taken by `begin` when the call is really made; the window
+    is checked there again with the true times, as a stalled process calls late. A new pacer acts
+    as if every budget had just been used up, since its owner cannot know what another one sent.
+    """
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._budgets: Sequence[Budget] = limits.budgets()
+        self._spacing = limits.spacing_seconds()
+        most = max((budget.calls for budget in self._budgets), default=1)
+        self._calls: deque[float] = deque([now] * most, maxlen=most)
+        self._count = most
+
+    def next_at(self) -> float:
+        """The earliest time of the next slot; -inf when nothing limits it."""
+        return self._earliest(self._count)
+
+    def plan(self, now: float) -> tuple[int, float]:
+        """Reserve the next slot: its number and its time, never before `now`."""
+        at = max(now, self.next_at())
+        self._calls.append(at)
+        self._count += 1
+        return self._count - 1, at
+
+    def begin(self, slot: int, now: float) -> bool:
+        """Take a planned slot at the true time of the call; False when that would break a window."""
+        if now < self._window_opens(slot):
+            return False
+        place = self._place(slot)
+        if place >= 0:
+            self._calls[place] = max(self._calls[place], now)
+        return True
+
+    def _place(self, slot: int) -> int:
+        return len(self._calls) - (self._count - slot)
+
+    def _window_opens(self, slot: int) -> float:
+        opens = -math.inf
+        for budget in self._budgets:
+            place = self._place(slot - budget.calls)
+            if place >= 0:
+                opens = max(opens, self._calls[place] + budget.window_seconds + GUARD_SECONDS)
+        return opens
+
+    def _earliest(self, slot: int) -> float:
+        if not self._budgets:
+            return -math.inf
+        return max(self._window_opens(slot), self._calls[-1] + self._spacing)
