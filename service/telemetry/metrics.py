@@ -1,0 +1,95 @@
+"""Every metric of Hantar, with its meaning. Labels come from closed sets only."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+_AGE_EDGES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+_CALL_EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_GROUP_EDGES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2000)
+
+REQUESTS = Counter(
+    "hantar_http_requests",
+    "HTTP requests answered, by route and status class.",
+    ["route", "status"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "hantar_http_request_seconds",
+    "Time to answer an HTTP request.",
+    ["route"],
+    registry=REGISTRY,
+    buckets=_CALL_EDGES,
+)
+ACCEPTED = Counter(
+    "hantar_messages_accepted", "Messages accepted, by door.", ["door"], registry=REGISTRY
+)
+REJECTED = Counter(
+    "hantar_messages_rejected", "Messages refused, by code.", ["code"], registry=REGISTRY
+)
+CLAIMED = Counter(
+    "hantar_messages_claimed",
+    "Messages a dispatcher asked to claim, by verdict.",
+    ["verdict"],
+    registry=REGISTRY,
+)
+CALLS = Counter(
+    "hantar_driver_calls",
+    "Driver calls, by driver and outcome.",
+    ["driver", "outcome"],
+    registry=REGISTRY,
+)
+CALL_SECONDS = Histogram(
+    "hantar_driver_call_seconds",
+    "Time from a driver call to its outcome.",
+    ["driver"],
+    registry=REGISTRY,
+    buckets=_CALL_EDGES,
+)
+AGE_AT_SEND = Histogram(
+    "hantar_message_age_at_send_seconds",
+    "Age of a message when its driver call was made, counted from the time it was due.",
+    ["priority"],
+    registry=REGISTRY,
+    buckets=_AGE_EDGES,
+)
+STATUS = Counter(
+    "hantar_message_status",
+    "Status changes written, by driver and status.",
+    ["driver", "status"],
+    registry=REGISTRY,
+)
+CREDITS = Counter(
+    "hantar_credits_moved", "Credits moved in the ledger, by type.", ["type"], registry=REGISTRY
+)
+GROUP_SIZE = Histogram(
+    "hantar_group_commit_items",
+    "Items written by one group commit.",
+    ["group"],
+    registry=REGISTRY,
+    buckets=_GROUP_EDGES,
+)
+PUBLISHED = Counter(
+    "hantar_outbox_published",
+    "Outbox entries offered to the bus, by result.",
+    ["result"],
+    registry=REGISTRY,
+)
+OUTBOX_DEPTH = Gauge("hantar_outbox_depth", "Outbox entries waiting.", registry=REGISTRY)
+OUTBOX_OLDEST = Gauge(
+    "hantar_outbox_oldest_seconds", "Age of the oldest outbox entry.", registry=REGISTRY
+)
+SHARDS_OWNED = Gauge("hantar_shards_owned", "Shard leases held here.", registry=REGISTRY)
+LEASES_TAKEN = Counter("hantar_leases_taken", "Leases taken, by how.", ["how"], registry=REGISTRY)
+IN_LANES = Gauge("hantar_lane_messages", "Messages held in lanes here.", registry=REGISTRY)
+IN_FLIGHT = Gauge(
+    "hantar_in_flight", "Messages claimed and without outcome here.", registry=REGISTRY
+)
+UNWRITTEN = Gauge("hantar_record_unwritten", "Status changes not yet written.", registry=REGISTRY)
+LEDGER_DRIFT = Gauge(
+    "hantar_ledger_drift_accounts",
+    "Accounts whose ledger, balance and messages do not agree.",
+    registry=REGISTRY,
+)
