@@ -1,0 +1,146 @@
+"""Accounts, keys, credits and devices, as operators handle them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from service.core.shards import shard_of
+from service.store.pool import Connection, Pool
+from service.store.queries import load
+
+_SQL = load("accounts")
+
+#: A state new devices begin in: simulated ones need no linking.
+_FIRST_STATE = {"simulator": "ready"}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the account behind a key."""
+
+    key_id: int
+    account_id: int
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What every process of this installation agrees on."""
+
+    shards: int
+    secret: bytes
+
+
+async def authenticate(connection: Connection | Pool, key_hash: bytes) -> Caller | None:
+    """Whose key this is; None when it is unknown, revoked or over."""
+    row = await connection.fetchrow(_SQL["authenticate"], key_hash)
+    if row is None:
+        return None
+    if row["touch"]:
+        await connection.execute(_SQL["touch_key"], row["key_id"])
+    return Caller(row["key_id"], row["account_id"], row["email_verified"])
+
+
+async def create_account(
+    connection: Connection, *, name: str, email: str, verified: bool
+) -> asyncpg.Record | None:
+    """A new account; raises UniqueViolationError when the e-mail has one."""
+    return await connection.fetchrow(_SQL["create_account"], name, email, verified)
+
+
+async def accounts(connection: Connection) -> list[asyncpg.Record]:
+    """Every account."""
+    return await connection.fetch(_SQL["accounts"])
+
+
+async def verify_account(connection: Connection, account_id: int) -> asyncpg.Record | None:
+    """Take the e-mail as verified; None when there is no such account."""
+    return await connection.fetchrow(_SQL["verify_account"], account_id)
+
+
+async def create_key(
+    connection: Connection,
+    account_id: int,
+    *,
+    name: str,
+    key_hash: bytes,
+    expires_at: datetime | None,
+) -> asyncpg.Record | None:
+    """Keep a new key's hash; None when there is no such account."""
+    return await connection.fetchrow(_SQL["create_key"], account_id, name, key_hash, expires_at)
+
+
+async def keys(connection: Connection, account_id: int) -> list[asyncpg.Record]:
+    """The keys of an account."""
+    return await connection.fetch(_SQL["keys"], account_id)
+
+
+async def revoke_key(connection: Connection, key_id: int) -> asyncpg.Record | None:
+    """Revoke a key; None when there is no such key."""
+    return await connection.fetchrow(_SQL["revoke_key"], key_id)
+
+
+async def grant(
+    connection: Connection, account_id: int, amount: int, note: str | None
+) -> asyncpg.Record | None:
+    """Give credits; the ledger entry, or None when there is no such account."""
+    return await connection.fetchrow(_SQL["grant"], account_id, amount, note)
+
+
+async def credit(connection: Connection, account_id: int) -> asyncpg.Record | None:
+    """Balance and reserved credits; None when there is no such account."""
+    return await connection.fetchrow(_SQL["credits"], account_id)
+
+
+async def create_device(
+    connection: Connection,
+    account_id: int,
+    *,
+    name: str,
+    driver: str,
+    per_second: float | None,
+    shards: int,
+) -> asyncpg.Record | None:
+    """A new device on its shard; None when there is no such account."""
+    device_id: int = await connection.fetchval(_SQL["new_device_id"])
+    return await connection.fetchrow(
+        _SQL["create_device"],
+        device_id,
+        account_id,
+        name,
+        driver,
+        _FIRST_STATE.get(driver, "unlinked"),
+        shard_of(device_id, None, shards),
+        per_second,
+    )
+
+
+async def devices(connection: Connection, account_id: int | None) -> list[asyncpg.Record]:
+    """The devices of an account, or of all."""
+    return await connection.fetch(_SQL["devices"], account_id)
+
+
+async def pause_device(
+    connection: Connection, device_id: int, *, paused: bool
+) -> asyncpg.Record | None:
+    """Stop or go on sending through a device; None when there is no such device."""
+    return await connection.fetchrow(_SQL["pause_device"], device_id, paused)
+
+
+async def story(connection: Connection, message_id: int) -> asyncpg.Record | None:
+    """What an operator may see of a message."""
+    return await connection.fetchrow(_SQL["story"], message_id)
+
+
+async def install(connection: Connection, shards: int) -> None:
+    """Fix the number of shards of this installation, the first time."""
+    await connection.execute(_SQL["install"], shards)
+
+
+async def installation(connection: Connection) -> Installation | None:
+    """What every process agrees on; None before the first `hantar migrate`."""
+    row = await connection.fetchrow(_SQL["installation"])
+    return Installation(row["shards"], row["secret"]) if row is not None else None

@@ -1,0 +1,126 @@
+"""The statements of the dispatcher: claims, parking, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from service.store.pool import Connection, Pool
+from service.store.queries import load
+
+_SQL = load("claims")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """What a lane needs of its device; `open` is false while it may not send."""
+
+    id: int
+    driver: str
+    shard: int
+    per_second: float | None
+    per_minute: int | None
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """A message that has to wait, until when and why."""
+
+    message_id: int
+    not_before: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A claim whose owner is gone."""
+
+    claim: int
+    shard: int
+    message_ids: list[int]
+
+
+async def claim(
+    connection: Connection,
+    ids: Sequence[int],
+    *,
+    worker: str,
+    epochs: Mapping[int, int],
+    claim_id: int,
+) -> list[asyncpg.Record]:
+    """Take waiting messages for one attempt each; a row with a verdict for each one held."""
+    return await connection.fetch(
+        _SQL["claim"],
+        ids,
+        min(ids),
+        max(ids),
+        worker,
+        list(epochs),
+        list(epochs.values()),
+        claim_id,
+    )
+
+
+async def give_back(connection: Connection, ids: Sequence[int], claim_id: int) -> None:
+    """Return claimed messages that were never called; parked, so that they are found again."""
+    await connection.execute(_SQL["give_back"], ids, min(ids), max(ids), claim_id)
+
+
+async def forget_claim(connection: Connection, claim_id: int) -> None:
+    """Drop the note of a claim of which nothing is left to record."""
+    await connection.execute(_SQL["forget_claim"], claim_id)
+
+
+async def unclaimed(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Of ids a claim did not answer for, those that still wait: their row was locked."""
+    rows = await connection.fetch(_SQL["unclaimed"], ids, min(ids), max(ids))
+    return {row["id"] for row in rows}
+
+
+async def unpark_gone(connection: Connection, ids: Sequence[int]) -> None:
+    """Drop the parked rows of messages that no longer wait."""
+    await connection.execute(_SQL["unpark_gone"], ids)
+
+
+async def park(connection: Connection, parkings: Sequence[Parking]) -> None:
+    """Let messages wait; whoever is parked already stays as it is."""
+    ids = [parking.message_id for parking in parkings]
+    await connection.execute(
+        _SQL["park"],
+        ids,
+        min(ids),
+        max(ids),
+        [parking.not_before for parking in parkings],
+        [parking.reason for parking in parkings],
+    )
+
+
+async def due(pool: Pool, rooms: Mapping[int, int]) -> list[asyncpg.Record]:
+    """The next due parked messages, at most `rooms[device]` of each, in the order to send."""
+    return await pool.fetch(_SQL["due"], list(rooms), list(rooms.values()))
+
+
+async def devices(pool: Pool, shards: Sequence[int]) -> list[DeviceRow]:
+    """The devices of these shards."""
+    return [DeviceRow(*row) for row in await pool.fetch(_SQL["devices"], shards)]
+
+
+async def hold_device(pool: Pool, device_id: int, seconds: float) -> None:
+    """Keep a device from sending for this long."""
+    await pool.execute(_SQL["hold_device"], device_id, seconds)
+
+
+async def orphans(pool: Pool, epochs: Mapping[int, int]) -> list[Orphan]:
+    """Claims of these shards that a former owner left behind."""
+    rows = await pool.fetch(_SQL["orphans"], list(epochs), list(epochs.values()))
+    return [Orphan(row["id"], row["shard"], row["message_ids"]) for row in rows]
+
+
+async def orphaned_messages(pool: Pool, orphan: Orphan) -> list[asyncpg.Record]:
+    """The messages of such a claim that nobody has an outcome for."""
+    ids = orphan.message_ids
+    return await pool.fetch(_SQL["orphaned_messages"], ids, min(ids), max(ids), orphan.claim)

@@ -1,0 +1,66 @@
+"""Messages as they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from service.store.pool import Connection
+from service.store.queries import load
+
+_SQL = load("messages")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """What a list of messages is narrowed to; None is no narrowing."""
+
+    status: str | None = None
+    campaign_id: int | None = None
+    contact_id: int | None = None
+    phone: str | None = None
+
+
+async def one(connection: Connection, account_id: int, message_id: int) -> asyncpg.Record | None:
+    """One message of the account, or None."""
+    return await connection.fetchrow(_SQL["one"], account_id, message_id)
+
+
+async def page(
+    connection: Connection,
+    account_id: int,
+    narrowed: MessageFilter,
+    *,
+    below_id: int | None,
+    limit: int,
+    offset: int,
+) -> list[asyncpg.Record]:
+    """A page, newest first."""
+    return await connection.fetch(
+        _SQL["page"],
+        account_id,
+        narrowed.status,
+        narrowed.campaign_id,
+        narrowed.contact_id,
+        narrowed.phone,
+        below_id,
+        limit,
+        offset,
+    )
+
+
+async def count(
+    connection: Connection, account_id: int, narrowed: MessageFilter, *, limit: int
+) -> int:
+    """How many there are, counted no further than `limit`."""
+    found: int = await connection.fetchval(
+        _SQL["count"],
+        account_id,
+        narrowed.status,
+        narrowed.campaign_id,
+        narrowed.contact_id,
+        narrowed.phone,
+        limit,
+    )
+    return found

@@ -1,0 +1,100 @@
+"""Connections to PostgreSQL: a pool for requests, dedicated ones for the group commits."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection
+
+#: What a caller may see of a database that is away, restarting or out of reach.
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+#: Safe to try once more: nothing of the transaction stayed.
+CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+COMMAND_TIMEOUT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+def _server_settings(name: str) -> dict[str, str]:
+    return {
+        "application_name": f"hantar {name}",
+        "jit": "off",
+        "timezone": "UTC",
+        # A statement never outlives the client's own limit, nor a lock wait a request.
+        "statement_timeout": str(int(COMMAND_TIMEOUT_SECONDS * 1000)),
+        "lock_timeout": "5000",
+        "idle_in_transaction_session_timeout": "15000",
+    }
+
+
+async def open_pool(dsn: str, *, name: str, size: int) -> Pool:
+    """A pool of up to `size` connections; raises one of UNAVAILABLE when there is no server."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        server_settings=_server_settings(name),
+    )
+
+
+class Dedicated:
+    """One connection for one user, opened when needed and again after it was lost."""
+
+    def __init__(self, dsn: str, *, name: str) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def __aenter__(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                command_timeout=COMMAND_TIMEOUT_SECONDS,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                server_settings=_server_settings(self._name),
+            )
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After a time-out or a lost answer the session's state is unknown: start afresh.
+        if isinstance(error, (*UNAVAILABLE, asyncio.CancelledError)):
+            await self.close()
+
+    async def close(self) -> None:
+        """Close, by force when the server does not answer within a second."""
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed():
+            return
+        try:
+            await connection.close(timeout=1.0)
+        except UNAVAILABLE:
+            connection.terminate()

@@ -1,0 +1,98 @@
+"""The statements that turn status changes into truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from service.core.lifecycle import Change
+from service.store.pool import Connection
+from service.store.queries import load
+
+_SQL = load("record")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """Credits of one account that moved for the same reason in one transaction."""
+
+    account_id: int
+    campaign_id: int | None
+    type: str
+    count: int
+    message_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicEvent:
+    """The body of one message for `hantar.events`."""
+
+    routing_key: str
+    body: bytes
+
+
+async def merge(
+    connection: Connection, changes: Sequence[Change], *, doubt_seconds: float
+) -> list[asyncpg.Record]:
+    """Apply one change per message, ascending by id; answers the rows that moved."""
+    return await connection.fetch(
+        _SQL["merge"],
+        [change.message_id for change in changes],
+        changes[0].message_id,
+        changes[-1].message_id,
+        [change.attempt for change in changes],
+        [change.status for change in changes],
+        [change.at for change in changes],
+        [change.provider_id for change in changes],
+        [change.error_code for change in changes],
+        [change.error_detail for change in changes],
+        [change.not_before for change in changes],
+        [change.reason for change in changes],
+        [change.counted for change in changes],
+        [change.sent_at for change in changes],
+        [change.delivered_at for change in changes],
+        [change.read_at for change in changes],
+        doubt_seconds,
+    )
+
+
+async def settle(
+    connection: Connection,
+    entries: Sequence[LedgerEntry],
+    events: Sequence[PublicEvent],
+    *,
+    event_type: str,
+    claims: Sequence[int],
+) -> list[int]:
+    """Enter the ledger, hand over the events, drop the claims; answers the events' outbox ids."""
+    rows = await connection.fetch(
+        _SQL["settle"],
+        [entry.account_id for entry in entries],
+        [entry.campaign_id for entry in entries],
+        [entry.type for entry in entries],
+        [entry.count for entry in entries],
+        [entry.message_id for entry in entries],
+        event_type,
+        [event.routing_key for event in events],
+        [event.body for event in events],
+        claims,
+    )
+    return [row["id"] for row in rows]
+
+
+async def opt_out(
+    connection: Connection, *, device_id: int, phone: str, at: datetime
+) -> asyncpg.Record | None:
+    """Remember an opt-out; the contact's id and account, or None when it was known."""
+    return await connection.fetchrow(_SQL["opt_out"], device_id, phone, at)
+
+
+async def put_event(
+    connection: Connection, *, routing_key: str, event_type: str, body: bytes
+) -> int:
+    """Write one public event to the outbox; its id there."""
+    event_id: int = await connection.fetchval(_SQL["put_event"], routing_key, event_type, body)
+    return event_id

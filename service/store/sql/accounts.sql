@@ -1,0 +1,106 @@
+-- name: create_account
+-- A new account without credits.
+INSERT INTO accounts (name, email, email_verified_at)
+VALUES ($1, $2, CASE WHEN $3::boolean THEN now() END)
+RETURNING id, name, email, email_verified_at, balance, created_at
+
+-- name: accounts
+-- Every account.
+SELECT id, name, email, email_verified_at, balance, created_at FROM accounts ORDER BY id
+
+-- name: verify_account
+-- Take the owner's e-mail as verified; the first time counts.
+UPDATE accounts SET email_verified_at = COALESCE(email_verified_at, now()) WHERE id = $1
+RETURNING id, name, email, email_verified_at, balance, created_at
+
+-- name: create_key
+-- A new key, of which only the hash is kept.
+INSERT INTO api_keys (account_id, name, hash, expires_at)
+SELECT id, $2, $3, $4 FROM accounts WHERE id = $1
+RETURNING id, account_id, name, expires_at, last_used_at, revoked_at, created_at
+
+-- name: keys
+-- The keys of an account.
+SELECT id, account_id, name, expires_at, last_used_at, revoked_at, created_at
+FROM api_keys WHERE account_id = $1 ORDER BY id
+
+-- name: revoke_key
+-- A key that must not be used any more; the first time counts.
+UPDATE api_keys SET revoked_at = COALESCE(revoked_at, now()) WHERE id = $1
+RETURNING id, account_id, name, expires_at, last_used_at, revoked_at, created_at
+
+-- name: authenticate
+-- Whose key this is, unless it was revoked or its time is over.
+SELECT k.id AS key_id, k.account_id, a.email_verified_at IS NOT NULL AS email_verified,
+    k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch
+FROM api_keys k JOIN accounts a ON a.id = k.account_id
+WHERE k.hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+
+-- name: touch_key
+-- Note that a key was used; at most once a minute, so that a busy key costs no writes.
+UPDATE api_keys SET last_used_at = now() WHERE id = $1
+
+-- name: grant
+-- Give credits to an account.
+WITH account AS (
+    UPDATE accounts SET balance = balance + $2 WHERE id = $1 RETURNING id, balance
+)
+INSERT INTO ledger (account_id, type, count, note, balance_after)
+SELECT id, 'grant', $2, $3, balance FROM account
+RETURNING id, account_id, type, amount, count, note, balance_after, created_at
+
+-- name: credits
+-- What an account can reserve, and what is reserved.
+SELECT a.id AS account_id, a.balance,
+    COALESCE((
+        SELECT sum(CASE l.type WHEN 'reserve' THEN l.count ELSE -l.count END)
+        FROM ledger l
+        WHERE l.account_id = a.id AND l.type IN ('reserve', 'settle', 'release')
+    ), 0)::bigint AS reserved
+FROM accounts a WHERE a.id = $1
+
+-- name: new_device_id
+-- The id of a device to be, which decides its shard.
+SELECT nextval(pg_get_serial_sequence('devices', 'id'))
+
+-- name: create_device
+-- A new device; the first of an account becomes its default.
+INSERT INTO devices (id, account_id, name, driver, state, shard, per_second, is_default)
+SELECT $1, a.id, $3, $4, $5, $6, $7,
+    NOT EXISTS (SELECT FROM devices WHERE account_id = a.id AND is_default AND deleted_at IS NULL)
+FROM accounts a WHERE a.id = $2
+RETURNING id, account_id, name, driver, phone, state, paused, is_default, per_second, created_at
+
+-- name: devices
+-- The devices of an account, or all.
+SELECT id, account_id, name, driver, phone, state, paused, is_default, per_second, created_at
+FROM devices WHERE ($1::bigint IS NULL OR account_id = $1) AND deleted_at IS NULL ORDER BY id
+
+-- name: pause_device
+-- Stop or go on sending through a device.
+UPDATE devices SET paused = $2, updated_at = now() WHERE id = $1 AND deleted_at IS NULL
+RETURNING id, account_id, name, driver, phone, state, paused, is_default, per_second, created_at
+
+-- name: story
+-- What an operator may see of a message: no text, no phone.
+SELECT m.id, m.account_id, m.device_id, d.driver, d.shard, m.status, m.credit, m.delivery,
+    m.priority, m.attempt, m.attempts, m.resent, m.seq, m.provider_id, m.error_code,
+    m.error_detail, m.reference, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at,
+    m.delivered_at, m.read_at, m.failed_at, p.reason AS waiting_reason,
+    p.not_before AS waiting_until, t.awaits AS doubt_awaits, t.due_at AS doubt_due_at
+FROM messages m
+JOIN devices d ON d.id = m.device_id
+LEFT JOIN parked p ON p.message_id = m.id
+LEFT JOIN doubts t ON t.message_id = m.id
+WHERE m.id = $1
+
+-- name: installation
+-- What every process must agree on.
+SELECT shards, secret FROM installation
+
+-- name: install
+-- Fix the number of shards, once, with a lease for each.
+WITH made AS (
+    INSERT INTO installation (shards) VALUES ($1) ON CONFLICT DO NOTHING RETURNING shards
+)
+INSERT INTO shard_leases (shard) SELECT generate_series(0, shards - 1) FROM made

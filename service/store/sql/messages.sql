@@ -1,0 +1,40 @@
+-- name: one
+-- One message of an account.
+SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_id, m.device_id,
+    d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
+    m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
+    m.read_at, m.failed_at, p.reason AS waiting_reason, p.not_before AS waiting_until
+FROM messages m
+JOIN devices d ON d.id = m.device_id
+LEFT JOIN parked p ON p.message_id = m.id
+WHERE m.account_id = $1 AND m.id = $2
+
+-- name: page
+-- A page of an account's messages, newest first: after an offset, or below an id.
+SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_id, m.device_id,
+    d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
+    m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
+    m.read_at, m.failed_at, p.reason AS waiting_reason, p.not_before AS waiting_until
+FROM messages m
+JOIN devices d ON d.id = m.device_id
+LEFT JOIN parked p ON p.message_id = m.id
+WHERE m.account_id = $1
+    AND ($2::message_status IS NULL OR m.status = $2)
+    AND ($3::bigint IS NULL OR m.campaign_id = $3)
+    AND ($4::bigint IS NULL OR m.contact_id = $4)
+    AND ($5::text IS NULL OR m.phone = $5)
+    AND ($6::bigint IS NULL OR m.id < $6)
+ORDER BY m.id DESC
+LIMIT $7 OFFSET $8
+
+-- name: count
+-- How many there are, counted no further than the limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM messages m
+    WHERE m.account_id = $1
+        AND ($2::message_status IS NULL OR m.status = $2)
+        AND ($3::bigint IS NULL OR m.campaign_id = $3)
+        AND ($4::bigint IS NULL OR m.contact_id = $4)
+        AND ($5::text IS NULL OR m.phone = $5)
+    LIMIT $6
+) found

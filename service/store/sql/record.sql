@@ -1,0 +1,130 @@
+-- name: merge
+-- Merge one change per message into the truth. Below sent the order is (attempt, rank), from sent
+-- on the rank alone; a change that moves nothing may still fill in what was not known. Answers
+-- the rows that moved, with the credit they had before.
+WITH change AS (
+    SELECT * FROM unnest(
+        $1::bigint[], $4::int[], $5::message_status[], $6::timestamptz[], $7::text[], $8::text[],
+        $9::text[], $10::timestamptz[], $11::text[], $12::int[], $13::timestamptz[],
+        $14::timestamptz[], $15::timestamptz[]
+    ) AS c (id, attempt, status, at, provider_id, error_code, error_detail, not_before, reason,
+            counted, sent_at, delivered_at, read_at)
+), held AS MATERIALIZED (
+    SELECT m.id, m.status, m.credit, m.attempt
+    FROM messages m
+    WHERE m.id = ANY($1::bigint[]) AND m.id BETWEEN $2 AND $3
+    ORDER BY m.id
+    FOR NO KEY UPDATE
+), judged AS MATERIALIZED (
+    SELECT c.*, h.status AS old_status, h.credit AS old_credit,
+        CASE
+            WHEN h.status >= 'cancelled' THEN false
+            WHEN c.status IN ('sent', 'delivered', 'read') THEN h.status < c.status
+            WHEN c.status = 'failed' THEN h.status < 'failed' AND c.attempt >= h.attempt
+            WHEN c.status = 'unconfirmed' THEN h.status = 'sending' AND c.attempt = h.attempt
+            WHEN c.status = 'queued'
+                THEN h.status IN ('sending', 'unconfirmed') AND c.attempt = h.attempt
+            ELSE h.status IN ('scheduled', 'queued')
+        END AS moves
+    FROM held h JOIN change c ON c.id = h.id
+), merged AS (
+    UPDATE messages m SET
+        status = CASE WHEN j.moves THEN j.status ELSE m.status END,
+        seq = m.seq + CASE WHEN j.moves AND j.status <> 'queued' THEN 1 ELSE 0 END,
+        attempts = m.attempts + j.counted,
+        credit = CASE
+            WHEN NOT j.moves THEN m.credit
+            WHEN j.old_credit = 'reserved' AND j.status IN ('sent', 'delivered', 'read')
+                THEN 'settled'
+            WHEN j.old_credit = 'reserved' AND j.status >= 'failed' THEN 'released'
+            WHEN j.old_credit = 'settled' AND j.status = 'failed' THEN 'refunded'
+            ELSE m.credit
+        END,
+        provider_id = COALESCE(m.provider_id, j.provider_id),
+        error_code = CASE WHEN j.moves THEN j.error_code ELSE m.error_code END,
+        error_detail = CASE WHEN j.moves THEN j.error_detail ELSE m.error_detail END,
+        sent_at = COALESCE(m.sent_at, j.sent_at, CASE WHEN j.status = 'sent' THEN j.at END),
+        delivered_at = COALESCE(m.delivered_at, j.delivered_at,
+            CASE WHEN j.status = 'delivered' THEN j.at END),
+        read_at = COALESCE(m.read_at, j.read_at, CASE WHEN j.status = 'read' THEN j.at END),
+        failed_at = CASE WHEN j.moves AND j.status = 'failed' THEN j.at ELSE m.failed_at END
+    FROM judged j
+    WHERE m.id = j.id AND m.id BETWEEN $2 AND $3
+        AND (j.moves OR j.counted > 0
+            OR (j.provider_id IS NOT NULL AND m.provider_id IS NULL)
+            OR (m.sent_at IS NULL AND (j.status = 'sent' OR j.sent_at IS NOT NULL))
+            OR (m.delivered_at IS NULL AND (j.status = 'delivered' OR j.delivered_at IS NOT NULL)))
+    RETURNING m.id, m.account_id, m.device_id, m.campaign_id, m.phone, m.reference, m.provider_id,
+        m.status, m.seq, m.credit, m.error_code, m.error_detail, m.priority, m.expires_at,
+        m.attempt, m.created_at, m.send_at,
+        j.old_status, j.old_credit, j.at, j.moves, j.not_before, j.reason
+), parking AS (
+    INSERT INTO parked (message_id, device_id, priority, not_before, reason)
+    SELECT id, device_id, priority, LEAST(not_before, GREATEST(expires_at, now())),
+        COALESCE(reason, 'held')
+    FROM merged WHERE moves AND status = 'queued'
+    ON CONFLICT (message_id) DO UPDATE SET
+        not_before = EXCLUDED.not_before, reason = EXCLUDED.reason
+), unparking AS (
+    DELETE FROM parked p USING merged
+    WHERE p.message_id = merged.id AND merged.moves AND merged.old_status < 'sending'
+), doubting AS (
+    INSERT INTO doubts (message_id, attempt, due_at)
+    SELECT id, attempt, now() + make_interval(secs => $16)
+    FROM merged WHERE moves AND status = 'unconfirmed'
+    ON CONFLICT (message_id) DO UPDATE SET
+        attempt = EXCLUDED.attempt, awaits = 'callback', due_at = EXCLUDED.due_at
+)
+SELECT merged.id, merged.account_id, device_id, campaign_id, merged.phone, reference, provider_id,
+    merged.status, seq, credit, error_code, error_detail, old_status, old_credit, at,
+    merged.created_at, send_at, d.driver
+FROM merged JOIN devices d ON d.id = merged.device_id
+WHERE moves
+ORDER BY merged.id
+
+-- name: settle
+-- Enter what the merge did to the credits, hand over the public events, and drop the notes of
+-- claims that are through. Accounts that get credits back are locked in ascending order.
+WITH entry AS (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::bigint[], $3::ledger_type[], $4::bigint[], $5::bigint[]
+    ) WITH ORDINALITY AS e (account_id, campaign_id, type, count, message_id, n)
+), back AS (
+    SELECT account_id, sum(count)::bigint AS count FROM entry WHERE type <> 'settle'
+    GROUP BY account_id
+), locked AS MATERIALIZED (
+    SELECT a.id FROM accounts a WHERE a.id IN (SELECT account_id FROM back)
+    ORDER BY a.id FOR NO KEY UPDATE
+), paid AS (
+    UPDATE accounts a SET balance = a.balance + back.count
+    FROM back JOIN locked ON locked.id = back.account_id
+    WHERE a.id = back.account_id
+    RETURNING a.id, a.balance - back.count AS before
+), written AS (
+    INSERT INTO ledger (account_id, campaign_id, type, count, message_id, balance_after)
+    SELECT e.account_id, e.campaign_id, e.type, e.count, e.message_id,
+        CASE WHEN e.type <> 'settle' THEN p.before
+            + sum(e.count) FILTER (WHERE e.type <> 'settle')
+                OVER (PARTITION BY e.account_id ORDER BY e.n) END
+    FROM entry e LEFT JOIN paid p ON p.id = e.account_id
+    ORDER BY e.n
+), through AS (
+    DELETE FROM claims WHERE id = ANY($9::bigint[])
+)
+INSERT INTO outbox (exchange, routing_key, type, body)
+SELECT 'hantar.events', o.routing_key, $6, o.body
+FROM unnest($7::text[], $8::bytea[]) AS o (routing_key, body)
+RETURNING id
+
+-- name: opt_out
+-- Remember that a person wants no more messages from the account behind a device.
+INSERT INTO contacts AS c (account_id, phone, opted_out_at)
+SELECT d.account_id, $2, $3 FROM devices d WHERE d.id = $1
+ON CONFLICT (account_id, phone) DO UPDATE SET opted_out_at = EXCLUDED.opted_out_at, updated_at = now()
+WHERE c.opted_out_at IS NULL
+RETURNING id, account_id
+
+-- name: put_event
+-- Hand over one public event.
+INSERT INTO outbox (exchange, routing_key, type, body) VALUES ('hantar.events', $1, $2, $3)
+RETURNING id

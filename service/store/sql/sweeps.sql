@@ -1,0 +1,88 @@
+-- name: stale_outbox
+-- What was not handed over at once, oldest first; it is this sweeper's until the time has passed
+-- again.
+UPDATE outbox SET offered_at = now()
+WHERE id IN (
+    SELECT id FROM outbox
+    WHERE offered_at < now() - make_interval(secs => $1) AND NOT id = ANY($3::bigint[])
+    ORDER BY id LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, exchange, routing_key, type, body
+
+-- name: delete_outbox
+-- What the bus has taken over.
+DELETE FROM outbox WHERE id = ANY($1::bigint[])
+
+-- name: outbox_state
+-- How much waits to be handed over, and for how long the oldest has.
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) o) AS depth,
+    COALESCE(EXTRACT(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1)), 0)
+        ::double precision AS oldest_seconds
+
+-- name: lock_watermark
+-- Be the only one who looks for rows that nothing points to.
+SELECT message_id FROM watermarks WHERE name = 'unpointed' FOR UPDATE SKIP LOCKED
+
+-- name: oldest_young
+-- The last id a look from here may cover: rows after it are too young or too many.
+SELECT max(id) FROM (
+    SELECT id, created_at FROM messages WHERE id > $1 ORDER BY id LIMIT $3
+) m WHERE created_at < now() - make_interval(secs => $2)
+
+-- name: park_unpointed
+-- Park every waiting row in a range of ids; parked ones stay as they are. What a queue still
+-- points to is merely pointed to twice, and claimed once.
+INSERT INTO parked (message_id, device_id, priority, not_before, reason)
+SELECT m.id, m.device_id, m.priority, GREATEST(m.send_at, now()), 'behind'
+FROM messages m
+WHERE m.id > $1 AND m.id <= $2 AND m.status IN ('queued', 'scheduled')
+ON CONFLICT (message_id) DO NOTHING
+
+-- name: move_watermark
+-- The next look begins here.
+UPDATE watermarks SET message_id = $1 WHERE name = 'unpointed'
+
+-- name: due_doubts
+-- Unconfirmed messages about which nobody has said anything in time.
+SELECT t.message_id, t.awaits, m.status, m.attempt, m.delivery, m.resent
+FROM doubts t LEFT JOIN messages m ON m.id = t.message_id AND m.attempt = t.attempt
+WHERE t.due_at <= now()
+ORDER BY t.due_at LIMIT $1
+FOR UPDATE OF t SKIP LOCKED
+
+-- name: resend
+-- The one more try that at_least_once allows.
+WITH again AS (
+    UPDATE messages SET status = 'queued', resent = true
+    WHERE id = ANY($1::bigint[]) AND status = 'unconfirmed' AND NOT resent
+    RETURNING id, device_id, priority
+)
+INSERT INTO parked (message_id, device_id, priority, not_before, reason)
+SELECT id, device_id, priority, now(), 'behind' FROM again
+ON CONFLICT (message_id) DO NOTHING
+
+-- name: drop_doubts
+-- Decided.
+DELETE FROM doubts WHERE message_id = ANY($1::bigint[])
+
+-- name: await_release
+-- Leave the message as it is and hold its credit until then.
+UPDATE doubts SET awaits = 'release', due_at = now() + make_interval(secs => $2)
+WHERE message_id = ANY($1::bigint[])
+
+-- name: release_unconfirmed
+-- The credits of messages that nobody resolved go back.
+UPDATE messages SET credit = 'released'
+WHERE id = ANY($1::bigint[]) AND status = 'unconfirmed' AND credit = 'reserved'
+RETURNING id, account_id, campaign_id
+
+-- name: drop_answers
+-- Stored answers whose time is over.
+DELETE FROM idempotency WHERE ctid IN (
+    SELECT ctid FROM idempotency WHERE expires_at < now() LIMIT $1
+)
+
+-- name: ensure_partitions
+-- The partition of the messages to come.
+SELECT ensure_message_partitions()

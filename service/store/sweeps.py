@@ -1,0 +1,105 @@
+"""The statements of the standing sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from service.store.pool import Connection, Pool
+from service.store.queries import load
+
+_SQL = load("sweeps")
+_AUDIT = load("audit")
+
+#: Rows one look covers.
+UNPOINTED_LIMIT = 20_000
+DOUBTS_LIMIT = 500
+ANSWERS_LIMIT = 5000
+
+
+async def park_unpointed(pool: Pool, *, older_than_seconds: float) -> int:
+    """Park waiting rows that nothing may point to any more; how many it parked.
+
+    Each row is looked at once, when it has reached the age: later returns to `queued` park the
+    row themselves, so a waiting row is always pointed to afterwards.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        low = await connection.fetchval(_SQL["lock_watermark"])
+        if low is None:
+            return 0
+        high = await connection.fetchval(
+            _SQL["oldest_young"], low, older_than_seconds, UNPOINTED_LIMIT
+        )
+        if high is None:
+            return 0
+        done: str = await connection.execute(_SQL["park_unpointed"], low, high)
+        await connection.execute(_SQL["move_watermark"], high)
+    return int(done.rsplit(" ", 1)[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a look at the doubts decided."""
+
+    resent: int
+    released: int
+
+
+async def decide_doubts(connection: Connection, *, release_seconds: float) -> Decided:
+    """Resend once what may be sent twice, hold the rest, release credits nobody resolved."""
+    rows = await connection.fetch(_SQL["due_doubts"], DOUBTS_LIMIT)
+    over, again, hold, release = [], [], [], []
+    for row in rows:
+        if row["status"] != "unconfirmed":
+            over.append(row["message_id"])
+        elif row["awaits"] == "release":
+            release.append(row["message_id"])
+        elif row["delivery"] == "at_least_once" and not row["resent"]:
+            again.append(row["message_id"])
+        else:
+            hold.append(row["message_id"])
+    released = 0
+    if again:
+        await connection.execute(_SQL["resend"], again)
+    if hold:
+        await connection.execute(_SQL["await_release"], hold, release_seconds)
+    if release:
+        released = await _release(connection, release)
+    if over or again or release:
+        await connection.execute(_SQL["drop_doubts"], [*over, *again, *release])
+    return Decided(len(again), released)
+
+
+async def _release(connection: Connection, message_ids: list[int]) -> int:
+    rows = await connection.fetch(_SQL["release_unconfirmed"], message_ids)
+    await connection.fetch(
+        load("record")["settle"],
+        [row["account_id"] for row in rows],
+        [row["campaign_id"] for row in rows],
+        ["release"] * len(rows),
+        [1] * len(rows),
+        [row["id"] for row in rows],
+        "",
+        [],
+        [],
+        [],
+    )
+    return len(rows)
+
+
+async def drop_answers(pool: Pool) -> None:
+    """Forget stored answers whose time is over."""
+    await pool.execute(_SQL["drop_answers"], ANSWERS_LIMIT)
+
+
+async def ensure_partitions(pool: Pool) -> int:
+    """Make the partition of the messages to come; how many were made."""
+    made: int = await pool.fetchval(_SQL["ensure_partitions"])
+    return made
+
+
+async def audit(connection: Connection, *, timeout_seconds: float = 300.0) -> list[asyncpg.Record]:
+    """The accounts whose books do not agree; reads every message, in one statement's snapshot."""
+    await connection.execute(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}")
+    return await connection.fetch(_AUDIT["audit"], timeout=timeout_seconds)
