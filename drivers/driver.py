@@ -1,0 +1,141 @@
+"""The seam to WhatsApp: what a driver is given, what it answers, and what it reports later."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from service.core.lifecycle import Status
+
+
+class Scope(StrEnum):
+    """What a provider's answer is about, and so what has to wait."""
+
+    MESSAGE = "message"
+    RECIPIENT = "recipient"
+    DEVICE = "device"
+    TEMPLATE = "template"
+    ACCOUNT = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One message to hand over; `attempt` comes back with every callback about it."""
+
+    message_id: int
+    attempt: int
+    device_id: int
+    epoch: int
+    phone: str
+    body: str
+    options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The provider accepted it."""
+
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Certainly not accepted; may succeed after `after_seconds` (None: the engine's back-off)."""
+
+    code: str
+    after_seconds: float | None = None
+    scope: Scope = Scope.MESSAGE
+    #: throttling never uses up an attempt
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Refused for good."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """It may have been accepted: only a callback can tell."""
+
+    code: str
+
+
+Outcome = Sent | Retry | Failed | Unconfirmed
+
+
+class Report(Protocol):
+    """What a driver tells about a batch while it works on it."""
+
+    def begin(self, send: Send) -> bool:
+        """Called right before the request is written, with no await between the two.
+
+        False: the right to send has lapsed or its slot is not free; leave this message out.
+        """
+        ...
+
+    def done(self, send: Send, outcome: Outcome) -> None:
+        """Called once for each message that was begun, as soon as its outcome is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A provider's later word on a message; may repeat, arrive late or out of order."""
+
+    message_id: int
+    attempt: int
+    status: Status
+    at: datetime
+    provider_id: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message that a person sent to a device."""
+
+    device_id: int
+    phone: str
+    text: str
+    provider_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a driver is given at start."""
+
+    #: returns when what was called back can no longer be lost
+    call_back: Callable[[Sequence[Callback | Inbound]], Awaitable[None]]
+    #: an asyncpg pool, for drivers that keep a memory of their own
+    pool: Any
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Driver(Protocol):
+    """One way to reach WhatsApp. A new one is a folder and a line in registry.py."""
+
+    #: whether sending the same message id again is still one message
+    repeats: bool
+    #: the most messages one `send` takes
+    batch_limit: int
+
+    async def start(self, host: Host) -> None:
+        """Ready to send when it returns."""
+        ...
+
+    async def send(self, batch: Sequence[Send], report: Report) -> None:
+        """Call the provider for each message of one device; returns when all are reported."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; bounded in time."""
+        ...
