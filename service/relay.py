@@ -1,0 +1,115 @@
+"""Hands outbox entries to the bus after commit, and again until the bus has them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from service.bus.bus import Bus, Outgoing, PublishFailed
+from service.store import outbox
+from service.store.group_commit import Closed, GroupCommit
+from service.store.outbox import Entry
+from service.store.pool import UNAVAILABLE, Dedicated, Pool
+from service.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+EVENTS_EXCHANGE = "hantar.events"
+#: Entries in publication at once; what is offered beyond stays in the outbox for the sweep.
+CAPACITY = 2000
+#: After this an entry that is still in the outbox is published again.
+STALE_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
+DRAIN_SECONDS = 5.0
+
+
+class Relay:
+    """Publishes entries as they are offered and deletes them once they are safe in the bus.
+
+    An entry that could not be published stays in the outbox; `sweep` of any process with the
+    recorder role finds it there, so nothing that was committed is ever forgotten.
+    """
+
+    def __init__(self, pool: Pool, dsn: str, bus: Bus) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._dedicated = Dedicated(dsn, name="relay")
+        self._deletions: GroupCommit[int, None] = GroupCommit(self._delete, name="outbox")
+        self._publishing: dict[int, asyncio.Task[None]] = {}
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to take offers."""
+        self._deletions.start()
+
+    def offer(self, entries: Sequence[Entry]) -> None:
+        """Publish these soon, without waiting."""
+        for entry in entries:
+            if self._closing or len(self._publishing) >= CAPACITY:
+                return
+            if entry.id not in self._publishing:
+                task = asyncio.create_task(self._publish(entry), name="relay:publish")
+                self._publishing[entry.id] = task
+                task.add_done_callback(partial(self._published, entry.id))
+
+    async def sweep(self) -> None:
+        """Publish what stayed behind, for ever; one round a second."""
+        while True:
+            try:
+                entries = await outbox.stale(
+                    self._pool,
+                    older_than_seconds=STALE_SECONDS,
+                    limit=max(1, CAPACITY - len(self._publishing)),
+                    except_ids=self._publishing,
+                )
+                if entries:
+                    log.info("outbox_swept", entries=len(entries))
+                    self.offer(entries)
+            except UNAVAILABLE as error:
+                log.warning("outbox_sweep_failed", error=type(error).__name__)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def close(self) -> None:
+        """Let what is being published finish, for a bounded time; the rest stays in the outbox."""
+        self._closing = True
+        if self._publishing:
+            await asyncio.wait(self._publishing.values(), timeout=DRAIN_SECONDS)
+        tasks = list(self._publishing.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deletions.close()
+        await self._dedicated.close()
+
+    def _published(self, entry_id: int, _task: asyncio.Task[None]) -> None:
+        self._publishing.pop(entry_id, None)
+
+    async def _publish(self, entry: Entry) -> None:
+        message = Outgoing(
+            exchange=entry.exchange,
+            routing_key=entry.routing_key,
+            body=entry.body,
+            type=entry.type,
+            # An event may have no listener; a command without a queue would be lost.
+            mandatory=entry.exchange != EVENTS_EXCHANGE,
+        )
+        try:
+            await self._bus.publish(message)
+        except PublishFailed as error:
+            metrics.PUBLISHED.labels(type(error).__name__).inc()
+            log.warning("publish_failed", error=type(error).__name__, outbox_id=entry.id)
+            return
+        metrics.PUBLISHED.labels("published").inc()
+        try:
+            await self._deletions.put([entry.id])
+        except (*UNAVAILABLE, Closed) as error:
+            # It will be published once more; whoever reads it finds nothing left to do.
+            log.warning("outbox_delete_failed", error=type(error).__name__, outbox_id=entry.id)
+
+    async def _delete(self, ids: list[int]) -> list[None]:
+        async with self._dedicated as connection:
+            await outbox.delete(connection, ids)
+        return [None] * len(ids)
