@@ -1,0 +1,84 @@
+"""Driver callbacks: from the bus into the recorder."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import structlog
+
+from schemas.commands import CallbackItem, Callbacks
+from service.bus.bus import Bus, Consumer
+from service.bus.delivery import Delivery
+from service.core.lifecycle import Change, Status
+from service.record.recorder import Recorder
+from service.store.pool import UNAVAILABLE
+
+log = structlog.get_logger(__name__)
+
+CALLBACKS_QUEUE = "hantar.callbacks"
+PREFETCH = 200
+#: What a provider may say of a message; anything else is refused as poison.
+_REPORTABLE = frozenset({Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED})
+_OPT_OUT = re.compile(r"\s*(stop|unsubscribe|berhenti|henti)\s*[.!]*\s*", re.IGNORECASE)
+_decode = msgspec.json.Decoder(Callbacks).decode
+
+
+class CallbackConsumer:
+    """Applies callbacks from the bus; a delivery is acked once its changes are committed."""
+
+    def __init__(self, bus: Bus, recorder: Recorder) -> None:
+        self._bus = bus
+        self._recorder = recorder
+        self._consumer: Consumer | None = None
+
+    async def start(self) -> None:
+        """Begin to consume."""
+        self._consumer = await self._bus.consume(CALLBACKS_QUEUE, self._apply, prefetch=PREFETCH)
+
+    async def stop(self) -> None:
+        """Take no more; what is in hand may still be settled."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def close(self) -> None:
+        """Give back what is not settled."""
+        if self._consumer is not None:
+            await self._consumer.close()
+
+    async def _apply(self, delivery: Delivery) -> None:
+        try:
+            callbacks = _decode(delivery.body)
+            changes = [_change(item) for item in callbacks.statuses]
+        except (msgspec.MsgspecError, ValueError) as error:
+            log.error("callback_refused", error=type(error).__name__)
+            await delivery.reject()
+            return
+        try:
+            for message in callbacks.inbound:
+                if _OPT_OUT.fullmatch(message.text):
+                    await self._recorder.opt_out(
+                        device_id=message.device_id, phone=message.phone, at=message.at
+                    )
+            if changes:
+                await self._recorder.put(changes)
+        except UNAVAILABLE as error:
+            log.warning("callback_deferred", error=type(error).__name__)
+            await delivery.requeue()
+            return
+        await delivery.ack()
+
+
+def _change(item: CallbackItem) -> Change:
+    status = Status(item.status)
+    if status not in _REPORTABLE:
+        raise ValueError(status)
+    return Change(
+        message_id=item.message_id,
+        attempt=item.attempt,
+        status=status,
+        at=item.at,
+        provider_id=item.provider_id,
+        error_code=item.error_code,
+        error_detail=item.error_detail,
+    )

@@ -1,0 +1,82 @@
+"""The standing sweeps of the recorder role: what nothing else would come back to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from service.relay import Relay
+from service.store import outbox, sweeps
+from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
+from service.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+#: A waiting row of this age to which nothing points any more (a purged queue) is parked.
+UNPOINTED_SECONDS = 600.0
+#: An unconfirmed message nobody resolves keeps its credit this long.
+RELEASE_SECONDS = 72 * 3600.0
+
+
+class Sweeps:
+    """Runs every sweep at its own pace until closed; a failed round is tried again next time."""
+
+    def __init__(self, pool: Pool, relay: Relay) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin all sweeps."""
+        rounds: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
+            ("unpointed", 5.0, self._unpointed),
+            ("doubts", 1.0, self._doubts),
+            ("outbox_state", 1.0, self._outbox_state),
+            ("answers", 60.0, self._answers),
+            ("partitions", 60.0, self._partitions),
+        ]
+        self._tasks = [
+            asyncio.create_task(self._every(seconds, name, work), name=f"sweep:{name}")
+            for name, seconds, work in rounds
+        ]
+        self._tasks.append(asyncio.create_task(self._relay.sweep(), name="sweep:outbox"))
+
+    async def close(self) -> None:
+        """Stop at once; each round is one transaction."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except (*UNAVAILABLE, *CONFLICTS) as error:
+                log.warning("sweep_failed", sweep=name, error=type(error).__name__)
+            await asyncio.sleep(seconds)
+
+    async def _unpointed(self) -> None:
+        parked = await sweeps.park_unpointed(self._pool, older_than_seconds=UNPOINTED_SECONDS)
+        if parked:
+            log.warning("unpointed_messages_parked", messages=parked)
+
+    async def _doubts(self) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            decided = await sweeps.decide_doubts(connection, release_seconds=RELEASE_SECONDS)
+        if decided.resent or decided.released:
+            log.warning("doubts_decided", resent=decided.resent, released=decided.released)
+
+    async def _outbox_state(self) -> None:
+        state = await outbox.state(self._pool)
+        metrics.OUTBOX_DEPTH.set(state.depth)
+        metrics.OUTBOX_OLDEST.set(state.oldest_seconds)
+
+    async def _answers(self) -> None:
+        await sweeps.drop_answers(self._pool)
+
+    async def _partitions(self) -> None:
+        made = await sweeps.ensure_partitions(self._pool)
+        if made:
+            log.info("message_partitions_made", partitions=made)
