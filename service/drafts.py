@@ -1,0 +1,176 @@
+"""From a request to drafts: everything about a message that can be checked without the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import orjson
+
+from schemas.api import Bulk, Scalar, Send, SendOptions
+from schemas.decode import decode
+from schemas.problems import Problem, invalid
+from service.core.phone import normalise
+from service.core.template import Rendered, Template, TemplateError
+from service.core.text import attributes_error, body_error, name_error
+
+NAME_LIMIT_CHARS = 255
+#: `send_at` may lie so far back, for clocks that differ, and so far ahead.
+PAST_LIMIT = timedelta(minutes=1)
+AHEAD_LIMIT = timedelta(days=365)
+
+PRIORITIES = {"high": 0, "normal": 1, "low": 2}
+_item_decoder = msgspec.json.Decoder(Send)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One message that passed every check it can pass without the database."""
+
+    index: int
+    phone: str
+    options: SendOptions
+    priority: int
+    #: the literal body; None when a template makes it
+    body: str | None
+    template: Template | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An item that is refused, and why; `phone` as it was given, if it was a text."""
+
+    index: int
+    phone: str | None
+    code: str
+    detail: str
+    field: str
+
+
+def draft_send(request: Send, now: datetime) -> Draft:
+    """The draft of a single send; raises the Problem of its first fault."""
+    return _draft(0, request.phone, request, PRIORITIES["normal"], now)
+
+
+def draft_bulk(request: Bulk, now: datetime) -> tuple[list[Draft], list[Rejected]]:
+    """A draft for each sound item, a rejection for each other one, both in order."""
+    drafts: list[Draft] = []
+    rejected: list[Rejected] = []
+    defaults = {name: value for name in _OPTIONS if (value := getattr(request, name)) is not None}
+    for index, raw in enumerate(request.messages):
+        phone = None
+        try:
+            item = decode(raw, _item_decoder)
+            phone = item.phone
+            for name, value in defaults.items():
+                if getattr(item, name) is None and not _replaced(name, item):
+                    setattr(item, name, value)
+            drafts.append(_draft(index, item.phone, item, PRIORITIES["low"], now))
+        except Problem as problem:
+            field = next(iter(problem.errors or {"body": []}))
+            if phone is None:
+                phone = _phone_of(raw)
+            rejected.append(Rejected(index, phone, problem.code, problem.detail, field))
+    return drafts, rejected
+
+
+_OPTIONS = SendOptions.__struct_fields__
+
+
+def _replaced(name: str, item: Send) -> bool:
+    """A default body gives way to an item's template, and the other way round."""
+    other = {"body": item.template_id, "template_id": item.body}
+    return other.get(name) is not None
+
+
+def _phone_of(raw: msgspec.Raw) -> str | None:
+    try:
+        item = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    phone = item.get("phone") if isinstance(item, dict) else None
+    return phone if isinstance(phone, str) else None
+
+
+def _draft(index: int, raw_phone: str, options: SendOptions, priority: int, now: datetime) -> Draft:
+    phone = normalise(raw_phone)
+    if phone is None:
+        raise invalid("phone", "The phone is not a Malaysian number.", code="invalid_phone")
+    _check_texts(options)
+    _check_times(options, now)
+    if options.priority is not None:
+        priority = PRIORITIES[options.priority]
+    body, template = _content(options)
+    return Draft(index, phone, options, priority, body, template)
+
+
+def _check_texts(options: SendOptions) -> None:
+    for field in ("name", "external_id", "reference"):
+        value = getattr(options, field)
+        if value is not None and (error := name_error(value, NAME_LIMIT_CHARS)):
+            raise invalid(field, error)
+    for field in ("attributes", "variables"):
+        mapping: Mapping[str, Scalar] | None = getattr(options, field)
+        if mapping and (error := attributes_error(mapping)):
+            raise invalid(field, error)
+
+
+def _check_times(options: SendOptions, now: datetime) -> None:
+    send_at, expires_at = options.send_at, options.expires_at
+    if send_at is not None and not now - PAST_LIMIT <= send_at <= now + AHEAD_LIMIT:
+        raise invalid("send_at", "Must be at most a minute past and a year ahead.")
+    if expires_at is not None and expires_at <= max(now, send_at or now):
+        raise invalid("expires_at", "Must lie ahead, and after send_at.")
+
+
+def _content(options: SendOptions) -> tuple[str | None, Template | None]:
+    """The body is literal text unless variables are given; a template is looked up later."""
+    if options.template_id is not None:
+        if options.body is not None:
+            raise invalid("body", "Give either body or template_id, not both.")
+        return None, None
+    if options.body is None:
+        raise invalid("body", "Give a body or a template_id.")
+    if error := body_error(options.body):
+        raise invalid("body", error)
+    if options.variables is None:
+        return options.body, None
+    return None, parse_template(options.body)
+
+
+def parse_template(text: str) -> Template:
+    """The template in a body; raises a Problem where the braces are malformed."""
+    try:
+        return Template.parse(text)
+    except TemplateError as error:
+        raise invalid("body", f"{error} (at character {error.position + 1}).") from error
+
+
+def render(
+    template: Template, phone: str, options: SendOptions, known: Mapping[str, object]
+) -> str:
+    """The text to send: the variables of the request win over what is known of the contact."""
+    values: dict[str, object] = {**known, "phone": phone}
+    given = {"name": options.name, "external_id": options.external_id}
+    values |= {name: value for name, value in given.items() if value is not None}
+    values |= {**(options.attributes or {}), **(options.variables or {})}
+    rendered: Rendered = template.render(values)
+    if error := body_error(rendered.text):
+        raise invalid("body", f"Rendered: {error}")
+    return rendered.text
+
+
+def wants_contact(options: SendOptions) -> bool:
+    """Whether the send also creates or updates the contact."""
+    if options.save_contact is not None:
+        return options.save_contact
+    return any(
+        value is not None for value in (options.name, options.external_id, options.attributes)
+    )
+
+
+def utc_now() -> datetime:
+    """The wall clock, for the checks above."""
+    return datetime.now(UTC)
