@@ -1,0 +1,163 @@
+"""One driver call for each claimed message: the last checks before it, the decision after it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
+from service.core.lifecycle import Change, Status
+from service.core.pacing import Pacer
+from service.core.retry import GiveUp, decide
+from service.dispatch.claims import Claimed
+from service.dispatch.packs import Entry
+from service.telemetry import metrics
+
+#: A provider's words are stored up to this length, without NUL, which Postgres refuses.
+_LONGEST_TEXT = 500
+#: A driver that has not returned by then is cut off; drivers have shorter limits of their own.
+CALL_SECONDS = 60.0
+_PRIORITY = ("high", "normal", "low")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A claimed message with its slot."""
+
+    entry: Entry
+    claimed: Claimed
+    slot: int
+    at: float
+
+
+class Attempt:
+    """The report of one `Driver.send`: guards each call, collects each outcome."""
+
+    def __init__(
+        self,
+        planned: Sequence[Planned],
+        pacer: Pacer,
+        driver: str,
+        outcome: Callable[[Planned, Outcome], None],
+    ) -> None:
+        self._planned = {plan.claimed.message_id: plan for plan in planned}
+        self._pacer = pacer
+        self._driver = driver
+        self._outcome = outcome
+        self._begun: dict[int, float] = {}
+
+    def begin(self, send: Send) -> bool:
+        """Whether the call may be made right now: claim and lease still good, the slot free."""
+        plan = self._planned[send.message_id]
+        now = time.monotonic()
+        if now > plan.claimed.good_until or now > plan.claimed.lease.until:
+            return False
+        if not self._pacer.begin(plan.slot, now):
+            return False
+        self._begun[send.message_id] = now
+        age = (datetime.now(UTC) - plan.claimed.due_at).total_seconds()
+        metrics.AGE_AT_SEND.labels(_PRIORITY[plan.entry.priority]).observe(max(age, 0.0))
+        return True
+
+    def done(self, send: Send, outcome: Outcome) -> None:
+        """The outcome of a call that was begun; a second one for the same call is ignored."""
+        plan = self._planned.pop(send.message_id, None)
+        if plan is None:
+            return
+        metrics.CALLS.labels(self._driver, type(outcome).__name__.lower()).inc()
+        metrics.CALL_SECONDS.labels(self._driver).observe(
+            time.monotonic() - self._begun.pop(send.message_id)
+        )
+        self._outcome(plan, outcome)
+
+    def leftovers(self) -> tuple[list[Planned], list[Planned]]:
+        """What the driver returned without: calls begun and never reported, and never begun."""
+        begun = [plan for id_, plan in self._planned.items() if id_ in self._begun]
+        never = [plan for id_, plan in self._planned.items() if id_ not in self._begun]
+        return begun, never
+
+
+async def call(
+    driver: Driver, device_id: int, planned: Sequence[Planned], attempt: Attempt
+) -> None:
+    """Send one batch, for a bounded time; `attempt.leftovers` says what came of it not at all."""
+    sends = [_send(device_id, plan) for plan in planned]
+    async with asyncio.timeout(CALL_SECONDS):
+        await driver.send(sends, attempt)
+
+
+def _send(device_id: int, plan: Planned) -> Send:
+    claimed = plan.claimed
+    return Send(
+        claimed.message_id,
+        claimed.attempt,
+        device_id,
+        claimed.lease.epoch,
+        claimed.phone,
+        claimed.body,
+        claimed.options,
+    )
+
+
+def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]:
+    """What an outcome makes of the message, and for how long its device has to hold, if at all."""
+    claimed = plan.claimed
+    now = datetime.now(UTC)
+    match outcome:
+        case Sent(provider_id):
+            return _change(claimed, Status.SENT, now, provider_id=_clean(provider_id)), None
+        case Failed(code, detail):
+            return _change(claimed, Status.FAILED, now, code=code, detail=detail), None
+        case Unconfirmed(code):
+            return _change(claimed, Status.UNCONFIRMED, now, code=code), None
+        case Retry(code, after_seconds, scope, counts):
+            decision = decide(
+                attempts=claimed.attempts,
+                counts=counts,
+                after_seconds=after_seconds,
+                jitter=random.random(),
+            )
+            if isinstance(decision, GiveUp):
+                detail = f"given up after {claimed.attempts + 1} attempts"
+                return _change(claimed, Status.FAILED, now, code=code, detail=detail), None
+            wide = scope is Scope.DEVICE
+            change = Change(
+                claimed.message_id,
+                claimed.attempt,
+                Status.QUEUED,
+                now,
+                error_code=_clean(code),
+                not_before=now + timedelta(seconds=decision.after_seconds),
+                reason="throttled" if wide else "held",
+                counted=1 if counts else 0,
+            )
+            return change, decision.after_seconds if wide else None
+
+
+def _change(
+    claimed: Claimed,
+    status: Status,
+    at: datetime,
+    *,
+    provider_id: str | None = None,
+    code: str | None = None,
+    detail: str | None = None,
+) -> Change:
+    return Change(
+        claimed.message_id,
+        claimed.attempt,
+        status,
+        at,
+        provider_id=provider_id,
+        error_code=_clean(code) if code else None,
+        error_detail=_clean(detail) if detail else None,
+        counted=1,
+    )
+
+
+def _clean(text: str) -> str:
+    return text[:_LONGEST_TEXT].replace("\0", "")

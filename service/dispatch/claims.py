@@ -1,0 +1,144 @@
+"""Claims: the right to call the driver for a message, once, taken in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import structlog
+
+from service.dispatch.leases import Lease
+from service.store import claims as store
+from service.store.group_commit import GroupCommit
+from service.store.pool import CONFLICTS, UNAVAILABLE, Dedicated
+from service.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+#: A claim is good this long from before its statement was issued; cancel, pause and opt-out
+#: answer only after it has passed.
+CLAIM_SECONDS = 0.25
+#: Between tries to return a claim whose answer was lost.
+RETRY_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Claim:
+    """The note of one claim statement, until all of it has been reported."""
+
+    id: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that may be called once, until `good_until` (monotonic seconds)."""
+
+    claim: Claim
+    lease: Lease
+    good_until: float
+    message_id: int
+    attempt: int
+    attempts: int
+    phone: str
+    body: str
+    options: Mapping[str, Any] | None
+    due_at: datetime
+
+
+#: claimed; or the reason why not: a verdict of the statement, `locked`, or `gone`
+Answer = Claimed | str
+
+
+class Claims:
+    """Group-committed claims, fenced by the lease epochs of this worker."""
+
+    def __init__(self, dsn: str, worker: str, held: Mapping[int, Lease]) -> None:
+        self._dedicated = Dedicated(dsn, name="claims")
+        self._worker = worker
+        self._held = held
+        self._group: GroupCommit[tuple[int, int], Answer] = GroupCommit(self._claim, name="claims")
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._group.start()
+
+    async def close(self) -> None:
+        """Finish the statement in flight."""
+        await self._group.close()
+        await self._dedicated.close()
+
+    async def take(self, ids: Sequence[int], shard: int) -> Sequence[Answer]:
+        """An answer for each id, in order; raises one of UNAVAILABLE, and then took nothing."""
+        return await self._group.put([(message_id, shard) for message_id in ids])
+
+    async def _claim(self, asked: list[tuple[int, int]]) -> list[Answer]:
+        leases = {shard: self._held[shard] for _, shard in asked if shard in self._held}
+        ids = list({message_id for message_id, _ in asked})
+        claim_id = secrets.randbits(63)
+        issued = time.monotonic()
+        epochs = {shard: lease.epoch for shard, lease in leases.items()}
+        try:
+            rows, waiting = await self._run(ids, epochs, claim_id)
+        except (*UNAVAILABLE, *CONFLICTS):
+            await self._undo(ids, claim_id)
+            raise
+        metrics.GROUP_SIZE.labels("claims").observe(len(asked))
+        claim = Claim(claim_id, sum(row["verdict"] == "claimed" for row in rows.values()))
+        good_until = issued + CLAIM_SECONDS
+        answers: list[Answer] = []
+        for message_id, shard in asked:
+            row = rows.pop(message_id, None)
+            if row is None:
+                answers.append("locked" if message_id in waiting else "gone")
+            elif row["verdict"] == "claimed":
+                answers.append(_claimed(row, claim, leases[shard], good_until))
+            else:
+                answers.append(row["verdict"])
+        return answers
+
+    async def _run(
+        self, ids: list[int], epochs: Mapping[int, int], claim_id: int
+    ) -> tuple[dict[int, asyncpg.Record], set[int]]:
+        async with self._dedicated as connection:
+            found = await store.claim(
+                connection, ids, worker=self._worker, epochs=epochs, claim_id=claim_id
+            )
+            rows = {row["id"]: row for row in found}
+            missing = [message_id for message_id in ids if message_id not in rows]
+            waiting = await store.unclaimed(connection, missing) if missing else set()
+        return rows, waiting
+
+    async def _undo(self, ids: list[int], claim_id: int) -> None:
+        """The answer of a claim was lost: nothing of it was called, so all of it goes back."""
+        while True:
+            try:
+                async with self._dedicated as connection, connection.transaction():
+                    await store.give_back(connection, ids, claim_id)
+                    await store.forget_claim(connection, claim_id)
+            except (*UNAVAILABLE, *CONFLICTS) as error:
+                log.warning("claim_undo_failed", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+
+def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float) -> Claimed:
+    return Claimed(
+        claim,
+        lease,
+        good_until,
+        row["id"],
+        row["attempt"],
+        row["attempts"],
+        row["phone"],
+        row["body"],
+        row["options"],
+        row["due_at"],
+    )

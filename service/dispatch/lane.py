@@ -1,0 +1,333 @@
+"""A lane: the few messages of one device that are next, sent at the device's pace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from drivers.driver import Driver, Outcome, Unconfirmed
+from service.core.lifecycle import Change, Status
+from service.core.pacing import Limits, Pacer
+from service.dispatch.attempt import Attempt, Planned, call, change_after
+from service.dispatch.claims import Claimed, Claims
+from service.dispatch.packs import Entry
+from service.dispatch.parking import ParkingLot
+from service.record.recorder import Recorder, Through
+from service.store.claims import DeviceRow
+from service.store.pool import CONFLICTS, UNAVAILABLE
+
+log = structlog.get_logger(__name__)
+
+#: A lane holds this much of its device's time, and never more than so many messages.
+LANE_SECONDS = 60.0
+LANE_LIMIT = 2000
+#: Claims are made at most this long before their slot.
+CLAIM_AHEAD_SECONDS = 0.05
+#: Calls of one device in flight at once.
+IN_FLIGHT_LIMIT = 500
+#: Slots this close together go to the driver in one batch.
+TOGETHER_SECONDS = 0.001
+#: After a claim could not be made, or too much is unwritten.
+PAUSE_SECONDS = 0.25
+LOCKED_SECONDS = 0.5
+
+_SKIPPED = {"opted_out": "the recipient opted out", "no_device": "the device was deleted"}
+
+
+class Lane:
+    """Holds entries by priority and sends them; what it cannot hold it leaves to the parking lot.
+
+    `holds(device, seconds)` is told when an answer concerns the whole device.
+    """
+
+    def __init__(
+        self,
+        device: DeviceRow,
+        driver: Driver,
+        *,
+        claims: Claims,
+        lot: ParkingLot,
+        recorder: Recorder,
+        holds: Callable[[int, float], None],
+    ) -> None:
+        self.device = device
+        self.spilled = False
+        self._driver = driver
+        self._claims = claims
+        self._lot = lot
+        self._recorder = recorder
+        self._holds = holds
+        self._limits = Limits(device.per_second, device.per_minute)
+        self._pacer = Pacer(self._limits, time.monotonic())
+        self._waiting: tuple[deque[Entry], ...] = (deque(), deque(), deque())
+        self._ids: set[int] = set()
+        self._in_flight = 0
+        self._landed = asyncio.Event()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._outcomes: list[tuple[Change, Entry]] = []
+        self._through: list[Through] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting))
+
+    @property
+    def in_flight(self) -> int:
+        """Messages claimed and without outcome."""
+        return self._in_flight
+
+    @property
+    def capacity(self) -> int:
+        """How many messages the lane may hold."""
+        rate = self._limits.rate()
+        return LANE_LIMIT if rate is None else max(1, min(LANE_LIMIT, int(rate * LANE_SECONDS)))
+
+    @property
+    def room(self) -> int:
+        """How many more it takes now; none while its device may not send."""
+        if self._stopping or not self.device.open:
+            return 0
+        return max(0, self.capacity - len(self))
+
+    def update(self, device: DeviceRow) -> None:
+        """Take over a changed device; new limits start as if just used up."""
+        limits = Limits(device.per_second, device.per_minute)
+        if limits != self._limits:
+            self._limits = limits
+            self._pacer = Pacer(limits, time.monotonic())
+        self.device = device
+
+    def add(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Take what there is room for; answers the rest, which the caller parks.
+
+        A message that is already here, as a command was delivered twice, is settled at once.
+        """
+        room = self.room
+        rest = []
+        for entry in entries:
+            if entry.message_id in self._ids:
+                entry.settle()
+            elif room > 0:
+                room -= 1
+                self._ids.add(entry.message_id)
+                self._waiting[entry.priority].append(entry)
+            else:
+                rest.append(entry)
+        if len(self) and self._loop is None and not self._stopping:
+            self._loop = asyncio.create_task(self._run(), name=f"lane:{self.device.id}")
+        return rest
+
+    def knows(self, message_id: int) -> bool:
+        """Whether the message is in the lane or in flight."""
+        return message_id in self._ids
+
+    def take_all(self) -> list[Entry]:
+        """Empty the lane of what is not claimed yet."""
+        entries = [entry for waiting in self._waiting for entry in waiting]
+        for waiting in self._waiting:
+            waiting.clear()
+        self._ids.difference_update(entry.message_id for entry in entries)
+        return entries
+
+    async def stop(self, *, grace_seconds: float) -> list[Entry]:
+        """Claim no more and let calls in flight finish; answers what was never claimed."""
+        self._stopping = True
+        entries = self.take_all()
+        if self._loop is not None:
+            await asyncio.wait([self._loop], timeout=grace_seconds)
+        if self._deliveries:
+            _, late = await asyncio.wait(self._deliveries, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        return entries + self.take_all()
+
+    async def _run(self) -> None:
+        try:
+            while len(self) and not self._stopping and self.device.open:
+                try:
+                    await self._round()
+                except Exception:
+                    log.exception("lane_round_failed", device_id=self.device.id)
+                    await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            self._loop = None
+
+    async def _round(self) -> None:
+        """Wait until the next slot is near, claim what fits before it, send it in its slots."""
+        if self._recorder.full:
+            await asyncio.sleep(PAUSE_SECONDS)
+            return
+        while self._in_flight >= IN_FLIGHT_LIMIT:
+            self._landed.clear()
+            await self._landed.wait()
+        ahead = self._pacer.next_at() - time.monotonic() - CLAIM_AHEAD_SECONDS
+        if ahead > 0:
+            # In short steps, so that a stop, a pause or new limits are seen soon.
+            await asyncio.sleep(min(ahead, PAUSE_SECONDS))
+            return
+        entries = self._pop(self._slots_near())
+        try:
+            answers = await self._claims.take(
+                [entry.message_id for entry in entries], self.device.shard
+            )
+        except (*UNAVAILABLE, *CONFLICTS) as error:
+            log.warning("claim_failed", device_id=self.device.id, error=type(error).__name__)
+            self._put_back(entries)
+            await asyncio.sleep(PAUSE_SECONDS)
+            return
+        await self._use(entries, answers)
+
+    def _slots_near(self) -> int:
+        """How many slots open before the reach of one claim."""
+        most = min(self._driver.batch_limit, IN_FLIGHT_LIMIT - self._in_flight)
+        rate = self._limits.rate()
+        return most if rate is None else max(1, min(most, int(rate * CLAIM_AHEAD_SECONDS)))
+
+    def _pop(self, count: int) -> list[Entry]:
+        entries: list[Entry] = []
+        for waiting in self._waiting:
+            while waiting and len(entries) < count:
+                entries.append(waiting.popleft())
+        return entries
+
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        for entry in reversed(entries):
+            self._waiting[entry.priority].appendleft(entry)
+
+    async def _use(self, entries: Sequence[Entry], answers: Sequence[Claimed | str]) -> None:
+        planned, locked, gone = [], [], []
+        for entry, answer in zip(entries, answers, strict=True):
+            if isinstance(answer, Claimed):
+                slot, at = self._pacer.plan(time.monotonic())
+                planned.append(Planned(entry, answer, slot, at))
+            elif answer == "locked":
+                locked.append(entry)
+            elif answer == "gone":
+                gone.append(entry)
+            else:
+                self._refused(entry, answer)
+        if planned:
+            self._in_flight += len(planned)
+            task = asyncio.create_task(self._deliver(planned), name=f"deliver:{self.device.id}")
+            self._deliveries.add(task)
+            task.add_done_callback(self._deliveries.discard)
+        await self._leave(locked, gone)
+
+    def _refused(self, entry: Entry, verdict: str) -> None:
+        """A row the claim held and did not take: finished here, or parked by the claim itself."""
+        if verdict == "expired":
+            self._finish(entry, Status.EXPIRED, "expired", "its time passed before it was sent")
+        elif verdict in _SKIPPED:
+            self._finish(entry, Status.SKIPPED, verdict, _SKIPPED[verdict])
+        else:
+            self._ids.discard(entry.message_id)
+            entry.settle()
+
+    def _finish(self, entry: Entry, status: Status, code: str, detail: str) -> None:
+        change = Change(
+            entry.message_id, 0, status, datetime.now(UTC), error_code=code, error_detail=detail
+        )
+        self._record(change, entry)
+
+    async def _leave(self, locked: list[Entry], gone: list[Entry]) -> None:
+        self._ids.difference_update(entry.message_id for entry in (*locked, *gone))
+        try:
+            await self._lot.park(locked, reason="behind", after_seconds=LOCKED_SECONDS)
+            unpark = [entry.message_id for entry in gone if entry.pack is None]
+            if unpark:
+                await self._lot.forget(unpark)
+        except (*UNAVAILABLE, *CONFLICTS) as error:
+            log.warning("park_failed", device_id=self.device.id, error=type(error).__name__)
+            self._put_back(locked)
+            self._ids.update(entry.message_id for entry in locked)
+        for entry in gone:
+            entry.settle()
+
+    async def _deliver(self, planned: list[Planned]) -> None:
+        """Hand each message to the driver at its slot, those of one instant together."""
+        batches = []
+        start = 0
+        for end in range(1, len(planned) + 1):
+            if end == len(planned) or planned[end].at - planned[start].at > TOGETHER_SECONDS:
+                batches.append(planned[start:end])
+                start = end
+        async with asyncio.TaskGroup() as group:
+            for batch in batches:
+                group.create_task(self._call(batch), name=f"call:{self.device.id}")
+
+    async def _call(self, batch: list[Planned]) -> None:
+        attempt = Attempt(batch, self._pacer, self.device.driver, self._landed_one)
+        try:
+            while (delay := batch[-1].at - time.monotonic()) > 0:
+                await asyncio.sleep(delay)
+            await call(self._driver, self.device.id, batch, attempt)
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
+            log.error("driver_raised", driver=self.device.driver, error=type(error).__name__)
+        finally:
+            begun, never = attempt.leftovers()
+            for plan in begun:
+                self._landed_one(plan, Unconfirmed("no_answer"))
+            self._return(never)
+
+    def _landed_one(self, plan: Planned, outcome: Outcome) -> None:
+        change, hold_seconds = change_after(plan, outcome)
+        if hold_seconds is not None:
+            self._holds(self.device.id, hold_seconds)
+        self._done_with(plan)
+        self._record(change, plan.entry)
+
+    def _return(self, plans: Sequence[Planned]) -> None:
+        """Claimed and never called: back to waiting, parked so that nothing forgets it."""
+        for plan in plans:
+            claimed = plan.claimed
+            now = datetime.now(UTC)
+            change = Change(
+                claimed.message_id,
+                claimed.attempt,
+                Status.QUEUED,
+                now,
+                not_before=now,
+                reason="behind",
+            )
+            self._done_with(plan)
+            self._record(change, plan.entry)
+
+    def _done_with(self, plan: Planned) -> None:
+        self._in_flight -= 1
+        self._landed.set()
+        claim = plan.claimed.claim
+        claim.open -= 1
+        if claim.open == 0:
+            self._through.append(Through(claim.id))
+
+    def _record(self, change: Change, entry: Entry) -> None:
+        """Gather what happens in one turn of the loop into one write."""
+        if not self._outcomes:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._outcomes.append((change, entry))
+
+    def _write(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        through, self._through = self._through, []
+        written = self._recorder.put([*(change for change, _ in outcomes), *through])
+        written.add_done_callback(lambda future: self._written(outcomes, future))
+
+    def _written(
+        self,
+        outcomes: list[tuple[Change, Entry]],
+        future: asyncio.Future[Sequence[None]],
+    ) -> None:
+        self._ids.difference_update(entry.message_id for _, entry in outcomes)
+        if future.cancelled() or future.exception() is not None:
+            # Not acked: the command comes again, and the claim's note tells what was left.
+            log.error("outcomes_not_recorded", messages=len(outcomes))
+            return
+        for _, entry in outcomes:
+            entry.settle()

@@ -1,0 +1,49 @@
+"""Dispatch commands in hand: acked once nothing of them is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from service.bus.delivery import Delivery
+
+#: The tasks that ack; held here as a task without a reference may be dropped by the loop.
+_settling: set[asyncio.Task[None]] = set()
+
+
+class Pack:
+    """One delivery and how many of its messages are still open."""
+
+    __slots__ = ("_delivery", "_open")
+
+    def __init__(self, delivery: Delivery, size: int) -> None:
+        self._delivery = delivery
+        self._open = size
+
+    def settle(self, count: int = 1) -> None:
+        """So many messages are safely recorded, parked or found done; acks with the last one."""
+        self._open -= count
+        if self._open == 0:
+            task = asyncio.create_task(self._delivery.ack(), name="pack:ack")
+            _settling.add(task)
+            task.add_done_callback(_settling.discard)
+
+
+async def acks_done() -> None:
+    """Wait until every ack that was begun is out."""
+    if _settling:
+        await asyncio.wait(set(_settling), timeout=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message in a lane, and the pack it came with; None when it was parked."""
+
+    message_id: int
+    priority: int
+    pack: Pack | None
+
+    def settle(self) -> None:
+        """The message is safely recorded, parked or found done."""
+        if self.pack is not None:
+            self.pack.settle()
