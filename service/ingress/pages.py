@@ -1,0 +1,145 @@
+"""Lists: by page, or by a cursor that costs the same on page 1 and page 10,000."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multidict import MultiMapping
+from yarl import URL
+
+from schemas.problems import invalid
+
+DEFAULT_PER_PAGE = 25
+LARGEST_PER_PAGE = 100
+#: `total` is exact up to here.
+COUNT_LIMIT = 10_000
+#: Further pages are for a cursor.
+LARGEST_PAGE = 1_000_000
+_LARGEST_ID = 2**63 - 1
+_SIGNATURE_BYTES = 12
+
+
+def single(query: MultiMapping[str], name: str) -> str | None:
+    """The one value of a parameter, or None; given twice is 422."""
+    values = query.getall(name, [])
+    if len(values) > 1:
+        raise invalid(name, f"Give {name} once.")
+    return values[0] if values else None
+
+
+def whole_number(query: MultiMapping[str], name: str, *, most: int = _LARGEST_ID) -> int | None:
+    """A parameter that is a whole number of 1 up to `most`, or None."""
+    value = single(query, name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= 19 and 1 <= int(value) <= most):
+        raise invalid(name, f"Must be a whole number from 1 to {most}.")
+    return int(value)
+
+
+def refuse_unknown(query: MultiMapping[str], known: frozenset[str]) -> None:
+    """422 for a parameter that does not exist, as a misspelt filter would show everything."""
+    for name in query:
+        if name not in known:
+            raise invalid(name, f"There is no parameter {name[:64]}.", code="unknown_field")
+
+
+class Cursors:
+    """Makes and reads cursors; one that was altered, or made for another account, is refused."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def make(self, account_id: int, last_id: int) -> str:
+        """A cursor for what comes after this id."""
+        data = last_id.to_bytes(8)
+        return base64.urlsafe_b64encode(data + self._sign(account_id, data)).decode().rstrip("=")
+
+    def read(self, account_id: int, cursor: str) -> int:
+        """The id in a cursor; raises the 422 Problem."""
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        except (ValueError, binascii.Error):
+            raw = b""
+        data, signature = raw[:8], raw[8:]
+        if not hmac.compare_digest(signature, self._sign(account_id, data)):
+            raise invalid("cursor", "The cursor is not one of this account's.")
+        return int.from_bytes(data)
+
+    def _sign(self, account_id: int, data: bytes) -> bytes:
+        message = account_id.to_bytes(8) + data
+        return hmac.digest(self._secret, message, "sha256")[:_SIGNATURE_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What part of a list is asked for."""
+
+    number: int
+    per_page: int
+    #: continue below this id; None when asked by page
+    below_id: int | None
+    by_cursor: bool
+
+    @property
+    def offset(self) -> int:
+        """Rows to pass over."""
+        return 0 if self.by_cursor else (self.number - 1) * self.per_page
+
+
+def read_page(query: MultiMapping[str], cursors: Cursors, account_id: int) -> Page:
+    """The page asked for by `page`, `per_page` and `cursor`; raises the 422 Problem.
+
+    An empty `cursor` begins at the newest.
+    """
+    per_page = whole_number(query, "per_page", most=LARGEST_PER_PAGE) or DEFAULT_PER_PAGE
+    number = whole_number(query, "page", most=LARGEST_PAGE)
+    cursor = single(query, "cursor")
+    if cursor is None:
+        return Page(number or 1, per_page, None, by_cursor=False)
+    if number is not None:
+        raise invalid("page", "Give page or cursor, not both.")
+    below_id = cursors.read(account_id, cursor) if cursor else None
+    return Page(1, per_page, below_id, by_cursor=True)
+
+
+def page_document(
+    items: Sequence[dict[str, Any]],
+    page: Page,
+    url: URL,
+    *,
+    total: int | None,
+    next_cursor: str | None,
+) -> dict[str, Any]:
+    """The list shape; `total` is None under a cursor, COUNT_LIMIT + 1 means "more"."""
+    path = str(url.with_query(None))
+    meta: dict[str, Any] = {"path": path, "per_page": page.per_page, "next_cursor": next_cursor}
+    links: dict[str, Any] = {"first": None, "last": None, "prev": None, "next": None}
+    if total is None:
+        links["first"] = str(url.update_query(cursor=""))
+        links["next"] = str(url.update_query(cursor=next_cursor)) if next_cursor else None
+        return {"data": list(items), "links": links, "meta": meta}
+    capped = total > COUNT_LIMIT
+    total = min(total, COUNT_LIMIT)
+    last = max(1, -(-total // page.per_page))
+    meta |= {
+        "current_page": page.number,
+        "from": page.offset + 1 if items else None,
+        "to": page.offset + len(items) if items else None,
+        "last_page": last,
+        "total": total,
+    }
+    if capped:
+        meta["total_is_capped"] = True
+    links["first"] = str(url.update_query(page=1))
+    links["last"] = str(url.update_query(page=last))
+    if page.number > 1:
+        links["prev"] = str(url.update_query(page=page.number - 1))
+    if next_cursor is not None:
+        links["next"] = str(url.update_query(page=page.number + 1))
+    return {"data": list(items), "links": links, "meta": meta}
