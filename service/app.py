@@ -1,0 +1,232 @@
+"""The only wiring: builds the parts of each role, starts them in order, stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from drivers.driver import Callback, Driver, Host, Inbound
+from drivers.registry import DRIVERS
+from schemas.commands import CALLBACKS_TYPE, CallbackItem, Callbacks, InboundItem
+from service.accept import Accept
+from service.bus.amqp import AmqpBus
+from service.bus.bus import Bus, Outgoing
+from service.bus.local import LocalBus
+from service.bus.topology import CALLBACKS, topology
+from service.dispatch.dispatcher import Dispatcher
+from service.ingress.application import application
+from service.ingress.gate import Gate
+from service.ingress.messages import Messages
+from service.ingress.ops import ops_application
+from service.ingress.pages import Cursors
+from service.record.callbacks import CallbackConsumer
+from service.record.recorder import Recorder
+from service.record.sweeps import Sweeps
+from service.relay import Relay
+from service.settings import Settings, split_address
+from service.store import accounts, migrations
+from service.store.accounts import Installation
+from service.store.migrations import MigrationError
+from service.store.pool import Pool, open_pool
+
+log = structlog.get_logger(__name__)
+
+#: Each part gets this long to stop; the dispatcher's own limits lie below it.
+STOP_SECONDS = 8.0
+#: A client that stops in the middle of a request is not waited for longer.
+REQUESTS_GRACE_SECONDS = 2.0
+#: Ports tried after a taken one, where moving on is allowed.
+PORTS_TRIED = 20
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this process listens; `api` is None without the ingress role."""
+
+    api: str | None
+    ops: str
+
+
+class PortTaken(Exception):
+    """Somebody else listens there."""
+
+
+class App:
+    """One process of Hantar."""
+
+    def __init__(self, settings: Settings, dsn: str) -> None:
+        self._settings = settings
+        self._dsn = dsn
+        self._parts = AsyncExitStack()
+
+    async def start(self) -> Addresses:
+        """Everything this process's roles need, up and ready; on failure what was started stops."""
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Every part in reverse order, each for a bounded time."""
+        await self._parts.aclose()
+
+    async def _start(self) -> Addresses:
+        settings, dsn = self._settings, self._dsn
+        await migrations.check(dsn)
+        pool = await open_pool(dsn, name="pool", size=settings.pool_size)
+        self._on_stop("pool", pool.close)
+        installation = await self._installation(pool)
+        bus = await self._bus(installation)
+        self._on_stop("bus", bus.close)
+        relay = Relay(pool, dsn, bus)
+        relay.start()
+        self._on_stop("relay", relay.close)
+        recorder = Recorder(pool, dsn, relay, doubt_seconds=settings.doubt_seconds)
+        recorder.start()
+        self._on_stop("recorder", recorder.close)
+        gate = Gate(pool, acked_late=settings.embedded)
+        await gate.start()
+        self._on_stop("gate", gate.close)
+        checks: dict[str, Callable[[], bool]] = {
+            "accepting": lambda: gate.open,
+            "bus": lambda: bus.connected,
+        }
+        if settings.has_role("recorder"):
+            await self._recorder_role(pool, bus, relay, recorder)
+        if settings.has_role("dispatcher"):
+            dispatcher = await self._dispatcher_role(pool, bus, recorder)
+            checks["dispatcher"] = lambda: dispatcher.healthy
+        api = None
+        if settings.has_role("ingress"):
+            messages = Messages(pool, Accept(pool, relay), gate, Cursors(installation.secret))
+            app = application(pool, messages.routes())
+            api = await self._listen("api", app, settings.listen)
+        ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
+        log.info("started", roles=settings.roles, api=api, ops=ops)
+        return Addresses(api, ops)
+
+    async def _installation(self, pool: Pool) -> Installation:
+        async with pool.acquire() as connection:
+            found = await accounts.installation(connection)
+        if found is None:
+            raise MigrationError("the installation is not set up: run `hantar migrate`")
+        if found.shards != self._settings.shards:
+            raise MigrationError(
+                f"HANTAR_SHARDS is {self._settings.shards}, but the installation has "
+                f"{found.shards}: it is fixed by the first `hantar migrate`"
+            )
+        return found
+
+    async def _bus(self, installation: Installation) -> Bus:
+        if self._settings.amqp_url is None:
+            return LocalBus(topology(installation.shards))
+        return await AmqpBus.connect(self._settings.amqp_url.get_secret_value())
+
+    async def _recorder_role(self, pool: Pool, bus: Bus, relay: Relay, recorder: Recorder) -> None:
+        callbacks = CallbackConsumer(bus, recorder)
+        await callbacks.start()
+        self._on_stop("callbacks", callbacks.close)
+        sweeps = Sweeps(pool, relay)
+        sweeps.start()
+        self._on_stop("sweeps", sweeps.close)
+
+    async def _dispatcher_role(self, pool: Pool, bus: Bus, recorder: Recorder) -> Dispatcher:
+        drivers: dict[str, Driver] = {}
+        for name, make in DRIVERS.items():
+            driver = drivers[name] = make()
+            host = Host(_call_back(bus), pool, self._settings.driver_settings(name))
+            await driver.start(host)
+            self._on_stop(f"driver {name}", driver.close)
+        dispatcher = Dispatcher(
+            pool,
+            self._dsn,
+            bus,
+            recorder,
+            drivers,
+            worker=f"{socket.gethostname()}-{secrets.token_hex(4)}",
+            lease_seconds=self._settings.lease_seconds,
+        )
+        # Pushed first: a start that fails half way has something to stop.
+        self._on_stop("dispatcher", dispatcher.close)
+        await dispatcher.start()
+        return dispatcher
+
+    async def _listen(self, name: str, app: web.Application, address: str) -> str:
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=REQUESTS_GRACE_SECONDS, keepalive_timeout=30.0
+        )
+        await runner.setup()
+        self._on_stop(f"{name} listener", runner.cleanup)
+        host, port = split_address(address)
+        tries = PORTS_TRIED if self._settings.embedded else 1
+        for candidate in range(port, port + tries):
+            try:
+                await web.TCPSite(runner, host, candidate, backlog=BACKLOG).start()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                log.warning("port_taken", listener=name, port=candidate)
+            else:
+                return f"http://{address.rpartition(':')[0]}:{candidate or _port(runner)}"
+        raise PortTaken(f"{address} is taken: set HANTAR_{'' if name == 'api' else 'OPS_'}LISTEN")
+
+    def _on_stop(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
+        async def bounded() -> None:
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await stop()
+            except Exception as error:  # noqa: BLE001 - the other parts have to stop all the same
+                log.error("stop_failed", part=name, error=type(error).__name__)
+
+        self._parts.push_async_callback(bounded)
+
+
+def _port(runner: web.AppRunner) -> int:
+    """The port the system chose, when port 0 was asked for."""
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def _call_back(bus: Bus) -> Callable[[Sequence[Callback | Inbound]], Awaitable[None]]:
+    """What drivers hand their callbacks to: the bus, whose publish returns when they are safe."""
+
+    async def call_back(called: Sequence[Callback | Inbound]) -> None:
+        batch = Callbacks()
+        for item in called:
+            if isinstance(item, Inbound):
+                batch.inbound.append(
+                    InboundItem(item.device_id, item.phone, item.text, item.provider_id, item.at)
+                )
+            else:
+                batch.statuses.append(
+                    CallbackItem(
+                        item.message_id,
+                        item.attempt,
+                        item.status.value,
+                        item.at,
+                        item.provider_id,
+                        item.error_code,
+                        item.error_detail,
+                    )
+                )
+        await bus.publish(
+            Outgoing(
+                exchange=CALLBACKS,
+                routing_key=CALLBACKS,
+                body=msgspec.json.encode(batch),
+                type=CALLBACKS_TYPE,
+            )
+        )
+
+    return call_back

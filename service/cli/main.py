@@ -1,0 +1,38 @@
+"""`hantar`: exit code 0 done, 1 failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import click
+
+from service.cli.operate import account, credit, device, key, messages
+from service.cli.run import check_config, migrate, run
+from service.embedded import EmbeddedPostgresError
+from service.settings import SettingsError
+
+
+class _Commands(click.Group):
+    """Turns what can go wrong into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise click.UsageError(str(error)) from None
+        except EmbeddedPostgresError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hantar")
+def main() -> None:
+    """Send WhatsApp messages: nothing accepted is lost, nobody gets a message twice."""
+
+
+main.add_command(run)
+main.add_command(migrate)
+main.add_command(check_config)
+main.add_command(account)
+main.add_command(key)
+main.add_command(credit)
+main.add_command(device)
+main.add_command(messages)

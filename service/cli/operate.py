@@ -1,0 +1,243 @@
+"""The operators' commands on accounts, keys, credits, devices and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import click
+import orjson
+
+from drivers.registry import DRIVERS
+from schemas.resources import instant
+from service.cli.database import with_database
+from service.core.keys import key_hash, new_key
+from service.store import accounts, sweeps
+from service.store.pool import Connection
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the resource as JSON.")
+
+
+@click.group()
+def account() -> None:
+    """Accounts: who sends."""
+
+
+@account.command("create")
+@click.option("--email", required=True, help="Of the owner.")
+@click.option("--name", required=True)
+@click.option("--verified", is_flag=True, help="The e-mail is known to be the owner's.")
+@_as_json
+def account_create(email: str, name: str, verified: bool, as_json: bool) -> None:
+    """Create an account."""
+    if "@" not in email or not name.strip():
+        raise click.UsageError("give an e-mail address and a name")
+
+    async def work(connection: Connection) -> asyncpg.Record | None:
+        try:
+            return await accounts.create_account(
+                connection, name=name, email=email, verified=verified
+            )
+        except asyncpg.UniqueViolationError:
+            raise click.ClickException("this e-mail has an account") from None
+
+    _print_one(with_database(work), as_json)
+
+
+@account.command("verify")
+@click.argument("account_id", type=int)
+@_as_json
+def account_verify(account_id: int, as_json: bool) -> None:
+    """Take the owner's e-mail as verified."""
+    _print_one(with_database(lambda c: accounts.verify_account(c, account_id)), as_json)
+
+
+@account.command("list")
+@_as_json
+def account_list(as_json: bool) -> None:
+    """List all accounts."""
+    _print_all(with_database(accounts.accounts), as_json)
+
+
+@click.group()
+def key() -> None:
+    """API keys: shown once, kept as a hash."""
+
+
+@key.command("create")
+@click.option("--account", "account_id", type=int, required=True)
+@click.option("--name", required=True)
+@click.option("--expires-at", type=click.DateTime(), help="In UTC; default never.")
+@_as_json
+def key_create(account_id: int, name: str, expires_at: datetime | None, as_json: bool) -> None:
+    """Create a key and print it, this once."""
+    secret = new_key()
+    until = expires_at.replace(tzinfo=UTC) if expires_at else None
+    row = with_database(
+        lambda c: accounts.create_key(
+            c, account_id, name=name, key_hash=key_hash(secret), expires_at=until
+        )
+    )
+    _print_one(row, as_json, key=secret)
+
+
+@key.command("revoke")
+@click.argument("key_id", type=int)
+@_as_json
+def key_revoke(key_id: int, as_json: bool) -> None:
+    """Revoke a key; it stops working at once."""
+    _print_one(with_database(lambda c: accounts.revoke_key(c, key_id)), as_json)
+
+
+@key.command("list")
+@click.option("--account", "account_id", type=int, required=True)
+@_as_json
+def key_list(account_id: int, as_json: bool) -> None:
+    """List the keys of an account."""
+    _print_all(with_database(lambda c: accounts.keys(c, account_id)), as_json)
+
+
+@click.group("credits")
+def credit() -> None:
+    """Credits: given, shown, proven."""
+
+
+@credit.command("grant")
+@click.argument("account_id", type=int)
+@click.argument("amount", type=click.IntRange(1, 10**12))
+@click.option("--note")
+@_as_json
+def credit_grant(account_id: int, amount: int, note: str | None, as_json: bool) -> None:
+    """Give credits to an account."""
+    _print_one(with_database(lambda c: accounts.grant(c, account_id, amount, note)), as_json)
+
+
+@credit.command("show")
+@click.argument("account_id", type=int)
+@_as_json
+def credit_show(account_id: int, as_json: bool) -> None:
+    """Show what an account can still reserve, and what is reserved."""
+    _print_one(with_database(lambda c: accounts.credit(c, account_id)), as_json)
+
+
+@credit.command("audit")
+@_as_json
+def credit_audit(as_json: bool) -> None:
+    """Prove that ledger, balances and messages agree; exit code 1 and the accounts if not."""
+    rows = with_database(sweeps.audit)
+    if as_json or rows:
+        _print_all(rows, as_json)
+    if rows:
+        raise click.ClickException(f"{len(rows)} account(s) do not agree")
+    if not as_json:
+        click.echo("every account agrees")
+
+
+@click.group()
+def device() -> None:
+    """Devices: the WhatsApp numbers messages go out through."""
+
+
+@device.command("add")
+@click.option("--account", "account_id", type=int, required=True)
+@click.option("--name", required=True)
+@click.option("--driver", type=click.Choice(sorted(DRIVERS)), required=True)
+@click.option(
+    "--per-second",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    help="Most messages a second; default no limit.",
+)
+@_as_json
+def device_add(
+    account_id: int, name: str, driver: str, per_second: float | None, as_json: bool
+) -> None:
+    """Add a device; the first of an account is its default."""
+
+    async def work(connection: Connection) -> asyncpg.Record | None:
+        installation = await accounts.installation(connection)
+        if installation is None:
+            raise click.ClickException("the installation is not set up: run `hantar migrate`")
+        return await accounts.create_device(
+            connection,
+            account_id,
+            name=name,
+            driver=driver,
+            per_second=per_second,
+            shards=installation.shards,
+        )
+
+    _print_one(with_database(work), as_json)
+
+
+@device.command("list")
+@click.option("--account", "account_id", type=int, help="Default all accounts.")
+@_as_json
+def device_list(account_id: int | None, as_json: bool) -> None:
+    """List devices."""
+    _print_all(with_database(lambda c: accounts.devices(c, account_id)), as_json)
+
+
+@device.command("pause")
+@click.argument("device_id", type=int)
+@_as_json
+def device_pause(device_id: int, as_json: bool) -> None:
+    """Stop sending through a device; its messages wait."""
+    _print_one(with_database(lambda c: accounts.pause_device(c, device_id, paused=True)), as_json)
+
+
+@device.command("resume")
+@click.argument("device_id", type=int)
+@_as_json
+def device_resume(device_id: int, as_json: bool) -> None:
+    """Go on sending through a device."""
+    _print_one(with_database(lambda c: accounts.pause_device(c, device_id, paused=False)), as_json)
+
+
+@click.group()
+def messages() -> None:
+    """Messages, without their text and phone."""
+
+
+@messages.command("show")
+@click.argument("message_id", type=int)
+@_as_json
+def message_show(message_id: int, as_json: bool) -> None:
+    """Tell what became of a message, and why it waits."""
+    _print_one(with_database(lambda c: accounts.story(c, message_id)), as_json)
+
+
+def _plain(value: object) -> object:
+    return instant(value) if isinstance(value, datetime) else value
+
+
+def _print_one(row: asyncpg.Record | None, as_json: bool, **extra: str) -> None:
+    if row is None:
+        raise click.ClickException("there is none with this id")
+    resource: dict[str, Any] = {name: _plain(value) for name, value in row.items()} | extra
+    if as_json:
+        click.echo(orjson.dumps(resource).decode())
+        return
+    for name, value in resource.items():
+        if value is not None:
+            click.echo(f"{name}: {value}")
+
+
+def _print_all(rows: Sequence[asyncpg.Record], as_json: bool) -> None:
+    resources = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    if as_json:
+        click.echo(orjson.dumps(resources).decode())
+        return
+    if not resources:
+        click.echo("none")
+        return
+    columns = list(resources[0])
+    table = [
+        columns,
+        *([str(r[c]) if r[c] is not None else "-" for c in columns] for r in resources),
+    ]
+    widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,185 @@
+"""`hantar run`, `hantar migrate`, `hantar check-config`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from pathlib import Path
+
+import click
+import structlog
+
+from service.app import Addresses, App, PortTaken
+from service.bus.topology import TopologyMismatch, declare
+from service.cli.database import FAILED, URL_FILE
+from service.cli.demo import prepare_demo, print_demo
+from service.embedded import EmbeddedPostgres
+from service.settings import Settings, load
+from service.store import accounts, migrations
+from service.store.migrations import MigrationError
+from service.store.pool import UNAVAILABLE, open_pool
+from service.telemetry import logs
+
+log = structlog.get_logger(__name__)
+
+#: After a signal the process is gone within this time, whatever hangs.
+WATCHDOG_SECONDS = 9.5
+DECLARE_SECONDS = 60.0
+
+
+@click.command()
+@click.option("--roles", help="Some of ingress,intake,dispatcher,recorder; default all.")
+@click.option("--listen", help="host:port of the API.")
+@click.option("--ops-listen", help="host:port of /livez, /readyz and /metrics.")
+def run(roles: str | None, listen: str | None, ops_listen: str | None) -> None:
+    """Run Hantar: on real servers, or all in one process on an embedded default.
+
+    With HANTAR_DATABASE_URL and HANTAR_AMQP_URL it uses these servers, which `hantar migrate`
+    has prepared. Without them it starts a private PostgreSQL under .hantar/, a simulated
+    WhatsApp and a demo account.
+    """
+    settings = load(roles=roles, listen=listen, ops_listen=ops_listen)
+    _configure_logs(settings)
+    try:
+        asyncio.run(_run(settings))
+    except (*FAILED, TopologyMismatch, PortTaken) as error:
+        raise click.ClickException(_explain(error)) from None
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database and the broker to what this version needs; safe to repeat."""
+    settings = load()
+    _configure_logs(settings)
+    if settings.database_url is None or settings.amqp_url is None:
+        raise click.UsageError("set HANTAR_DATABASE_URL and HANTAR_AMQP_URL")
+    dsn, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
+
+    async def work() -> None:
+        for applied in await prepare_database(dsn, settings.shards):
+            click.echo(f"applied {applied}")
+        await declare(amqp_url, settings.shards, timeout_seconds=DECLARE_SECONDS)
+        click.echo("database and broker are up to date")
+
+    try:
+        asyncio.run(work())
+    except (*FAILED, TopologyMismatch) as error:
+        raise click.ClickException(_explain(error)) from None
+
+
+@click.command("check-config")
+def check_config() -> None:
+    """Read every setting and show it; secrets are masked."""
+    settings = load()
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        shown = "" if value is None else str(value)
+        click.echo(f"HANTAR_{name.upper()}={shown}  # {field.description}")
+
+
+async def prepare_database(dsn: str, shards: int) -> list[str]:
+    """Migrate and fix the number of shards; the names of the migrations applied."""
+    applied = await migrations.migrate(dsn)
+    pool = await open_pool(dsn, name="migrate", size=1)
+    try:
+        async with pool.acquire() as connection:
+            await accounts.install(connection, shards)
+            found = await accounts.installation(connection)
+    finally:
+        await pool.close()
+    if found is None or found.shards != shards:
+        raise MigrationError(
+            f"HANTAR_SHARDS is {shards}, but the installation was made with "
+            f"{found.shards if found else 'none'}"
+        )
+    return [f"{migration.version}_{migration.name}" for migration in applied]
+
+
+async def _run(settings: Settings) -> None:
+    stopping = _stop_on_signals()
+    if settings.database_url is not None:
+        await _serve(settings, settings.database_url.get_secret_value(), stopping)
+        return
+    postgres = EmbeddedPostgres(settings.data_dir / "postgres", durable=True)
+    dsn = await postgres.start()
+    url_file = settings.data_dir / URL_FILE
+    try:
+        if postgres.notice:
+            click.echo(postgres.notice)
+        await prepare_database(dsn, settings.shards)
+        _write_private(url_file, dsn)
+        await _serve(settings, dsn, stopping)
+    finally:
+        url_file.unlink(missing_ok=True)
+        await postgres.stop()
+
+
+async def _serve(settings: Settings, dsn: str, stopping: asyncio.Event) -> None:
+    app = App(settings, dsn)
+    addresses = await app.start()
+    try:
+        if settings.embedded and not stopping.is_set():
+            await _show_demo(settings, dsn, addresses)
+        await stopping.wait()
+        log.info("stopping")
+    finally:
+        await app.stop()
+    log.info("stopped")
+
+
+async def _show_demo(settings: Settings, dsn: str, addresses: Addresses) -> None:
+    if addresses.api is None:
+        return
+    demo_file = settings.data_dir / "demo.env"
+    demo = await prepare_demo(dsn, demo_file, addresses.api, shards=settings.shards)
+    _write_private(demo_file, f"HANTAR_URL={demo.url}\nHANTAR_API_KEY={demo.key}\n")
+    print_demo(demo, demo_file, addresses)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """The event that the first SIGTERM or SIGINT sets; a second one ends the process at once."""
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            log.warning("hurried")
+            os._exit(1)
+        stopping.set()
+        watchdog = threading.Timer(WATCHDOG_SECONDS, _give_up)
+        watchdog.daemon = True
+        watchdog.start()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    return stopping
+
+
+def _give_up() -> None:
+    log.error("stop_took_too_long", seconds=WATCHDOG_SECONDS)
+    os._exit(1)
+
+
+def _configure_logs(settings: Settings) -> None:
+    as_json = None if settings.log_format == "auto" else settings.log_format == "json"
+    logs.configure(level=settings.log_level, json=as_json)
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, MigrationError | TopologyMismatch | PortTaken):
+        return str(error)
+    if isinstance(error, UNAVAILABLE):
+        return f"a server cannot be reached ({type(error).__name__}: {error})"
+    return f"{type(error).__name__}: {error}"

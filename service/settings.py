@@ -1,0 +1,126 @@
+"""The only reader of the environment: every setting, its default and its meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROLES = ("ingress", "intake", "dispatcher", "recorder")
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it and says what is expected."""
+
+
+class Settings(BaseSettings):
+    """Read once at start, frozen; each field is `HANTAR_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="HANTAR_", frozen=True, extra="ignore")
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL 15 or newer; without it the embedded default is started"
+    )
+    amqp_url: SecretStr | None = Field(
+        None, description="RabbitMQ 3.10 or newer; goes together with the database"
+    )
+    roles: str = Field(
+        ",".join(ROLES), description="what this process does: ingress, intake, dispatcher, recorder"
+    )
+    listen: str = Field("127.0.0.1:8080", description="host:port of the API")
+    ops_listen: str = Field(
+        "127.0.0.1:9464", description="host:port of /livez, /readyz and /metrics"
+    )
+    data_dir: Path = Field(Path(".hantar"), description="where the embedded default keeps its data")
+    shards: int = Field(
+        16, ge=1, le=100, description="fixed by the first `hantar migrate`, then only compared"
+    )
+    lease_seconds: float = Field(
+        5.0, ge=0.5, le=60, description="a silent dispatcher's shards are taken over after this"
+    )
+    doubt_seconds: float = Field(
+        120.0, ge=1, description="how long a callback may resolve an unconfirmed message"
+    )
+    pool_size: int = Field(10, ge=5, le=100, description="database connections for requests")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto is JSON unless stderr is a terminal"
+    )
+    simulator_dedupe: Literal["on", "off"] = Field(
+        "on", description="off plays a WhatsApp that cannot repeat a send under the same id"
+    )
+    simulator_latency_ms: int = Field(
+        0, ge=0, le=60_000, description="time before the simulated WhatsApp answers"
+    )
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        wanted = [role.strip() for role in value.split(",") if role.strip()]
+        unknown = sorted(set(wanted) - set(ROLES))
+        if unknown or not wanted:
+            raise ValueError(f"must be some of {', '.join(ROLES)}")
+        return ",".join(wanted)
+
+    @field_validator("listen", "ops_listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (host and colon and port.isdigit() and int(port) <= 65_535):
+            raise ValueError("must be host:port")
+        return value
+
+    @model_validator(mode="after")
+    def _servers_go_together(self) -> Self:
+        if (self.database_url is None) != (self.amqp_url is None):
+            raise ValueError(
+                "HANTAR_DATABASE_URL and HANTAR_AMQP_URL go together: set both for real servers, "
+                "or none for the embedded default"
+            )
+        if self.database_url is None and set(self.roles.split(",")) != set(ROLES):
+            raise ValueError("HANTAR_ROLES needs real servers: the embedded default is one process")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether everything runs in this process, on a private PostgreSQL."""
+        return self.database_url is None
+
+    def has_role(self, role: str) -> bool:
+        """Whether this process plays the role."""
+        return role in self.roles.split(",")
+
+    def driver_settings(self, driver: str) -> dict[str, str]:
+        """The settings named for a driver, without its prefix."""
+        prefix = f"{driver}_"
+        return {
+            name.removeprefix(prefix): str(getattr(self, name))
+            for name in type(self).model_fields
+            if name.startswith(prefix)
+        }
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process; `overrides` come from the command line, None is no override."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def _sentence(fault: object) -> str:
+    assert isinstance(fault, dict), "pydantic describes each fault by a mapping"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"HANTAR_{where.upper()}: {message}" if where else message
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` in its two parts; an IPv6 host stands in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
