@@ -86,6 +86,8 @@ class Dispatcher:
         self._shards: dict[int, Shard] = {}
         self._lanes: dict[int, Lane] = {}
         self._devices: dict[int, DeviceRow] = {}
+        # Until when (monotonic), as the database learns of a hold a little later.
+        self._holds: dict[int, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -273,19 +275,33 @@ class Dispatcher:
     async def _refresh_devices(self) -> None:
         """Take over what changed in the devices; a lane whose device may not send is parked."""
         rows = await store.devices(self._pool, list(self._shards))
-        self._devices = {row.id: row for row in rows}
+        now = time.monotonic()
+        self._holds = {id_: until for id_, until in self._holds.items() if until > now}
+        self._devices = {
+            row.id: replace(row, open=False) if row.id in self._holds else row for row in rows
+        }
         for lane in list(self._lanes.values()):
             row = self._devices.get(lane.device.id)
             closed = row is None or not row.open or row.shard != lane.device.shard
             if closed:
-                await self._lot.park(lane.take_all(), reason="not_ready")
+                await self._park_lane(lane)
             if row is not None and row.shard == lane.device.shard:
                 lane.update(row)
             elif not lane.in_flight:
                 self._lanes.pop(lane.device.id, None)
 
+    async def _park_lane(self, lane: Lane) -> None:
+        entries = lane.take_all()
+        try:
+            await self._lot.park(entries, reason="not_ready")
+        except (*UNAVAILABLE, *CONFLICTS):
+            lane.restore(entries)
+            raise
+
     def _hold(self, device_id: int, seconds: float) -> None:
         """Keep a device from sending, here at once and for every owner to come."""
+        until = time.monotonic() + seconds
+        self._holds[device_id] = max(until, self._holds.get(device_id, until))
         device = self._devices.get(device_id)
         if device is not None and device.open:
             self._devices[device_id] = replace(device, open=False)

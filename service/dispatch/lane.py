@@ -102,6 +102,7 @@ class Lane:
             self._limits = limits
             self._pacer = Pacer(limits, time.monotonic())
         self.device = device
+        self._go_on()
 
     def add(self, entries: Sequence[Entry]) -> list[Entry]:
         """Take what there is room for; answers the rest, which the caller parks.
@@ -119,9 +120,12 @@ class Lane:
                 self._waiting[entry.priority].append(entry)
             else:
                 rest.append(entry)
-        if len(self) and self._loop is None and not self._stopping:
-            self._loop = asyncio.create_task(self._run(), name=f"lane:{self.device.id}")
+        self._go_on()
         return rest
+
+    def _go_on(self) -> None:
+        if len(self) and self._loop is None and self.device.open and not self._stopping:
+            self._loop = asyncio.create_task(self._run(), name=f"lane:{self.device.id}")
 
     def knows(self, message_id: int) -> bool:
         """Whether the message is in the lane or in flight."""
@@ -135,17 +139,27 @@ class Lane:
         self._ids.difference_update(entry.message_id for entry in entries)
         return entries
 
+    def restore(self, entries: Sequence[Entry]) -> None:
+        """Put back what `take_all` took, in its place."""
+        self._put_back(entries)
+        self._ids.update(entry.message_id for entry in entries)
+        self._go_on()
+
     async def stop(self, *, grace_seconds: float) -> list[Entry]:
         """Claim no more and let calls in flight finish; answers what was never claimed."""
         self._stopping = True
+        deadline = time.monotonic() + grace_seconds
         entries = self.take_all()
         if self._loop is not None:
             await asyncio.wait([self._loop], timeout=grace_seconds)
         if self._deliveries:
-            _, late = await asyncio.wait(self._deliveries, timeout=grace_seconds)
+            left = max(0.0, deadline - time.monotonic())
+            _, late = await asyncio.wait(self._deliveries, timeout=left)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        # The outcomes of this turn of the loop are put in its next one.
+        await asyncio.sleep(0)
         return entries + self.take_all()
 
     async def _run(self) -> None:
