@@ -1,0 +1,89 @@
+"""The bus carries commands, callbacks and events between the roles: two kinds, one promise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.bus.delivery import Delivery
+
+__all__ = [
+    "Bus",
+    "Consumer",
+    "Delivery",
+    "Handler",
+    "Outgoing",
+    "PublishFailed",
+    "PublishTimeout",
+    "QueueMissing",
+    "Refused",
+    "Unroutable",
+]
+
+Handler = Callable[[Delivery], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to publish; `mandatory` means that having no queue to go to is an error."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    type: str
+    message_id: str | None = None  # None: the bus makes one up
+    correlation_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    mandatory: bool = True
+
+
+class PublishFailed(Exception):
+    """No word that the message is safe: publish it again under the same `message_id`."""
+
+
+class Unroutable(PublishFailed):
+    """No queue is bound for the message: it is nowhere."""
+
+
+class Refused(PublishFailed):
+    """The broker refused the message: it is nowhere."""
+
+
+class PublishTimeout(PublishFailed):
+    """No answer in time: the message may still arrive."""
+
+
+class QueueMissing(Exception):
+    """There is no such queue: `hantar migrate` has not run, or somebody deleted it."""
+
+
+class Consumer(Protocol):
+    """One registered handler."""
+
+    async def stop(self) -> None:
+        """Take no more deliveries once this returns; those in hand may still be settled."""
+
+    async def close(self) -> None:
+        """Stop, cancel handlers still running, give what is unsettled back in order, in front."""
+
+
+class Bus(Protocol):
+    """Messages in, deliveries out, each at least once."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message published now can be expected to arrive."""
+
+    async def publish(self, message: Outgoing) -> None:
+        """Return when the message can no longer be lost, or raise `PublishFailed`."""
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> Consumer:
+        """Hand each delivery to `handler`, at most `prefetch` unsettled at once.
+
+        The handler settles it, in time or later; one that raises has it requeued, so that the
+        queue's delivery limit bounds the attempts. The handler must not wait for what is slow.
+        """
+
+    async def close(self) -> None:
+        """Close the consumers and the connections; publishers still waiting get `PublishFailed`."""

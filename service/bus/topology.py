@@ -1,0 +1,130 @@
+"""Exchanges and queues, as one table, and the one function that creates them on RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import aio_pika
+from aio_pika.exceptions import ChannelPreconditionFailed
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel
+
+DISPATCH = "hantar.dispatch"
+CALLBACKS = "hantar.callbacks"
+EVENTS = "hantar.events"
+DEAD = "hantar.dead"
+
+DISPATCH_DEAD = "hantar.dispatch.dead"
+CALLBACKS_DEAD = "hantar.callbacks.dead"
+
+#: A message that came back this often is buried; one try more than this was made.
+DELIVERY_LIMIT = 10
+# Dead letters must stay until somebody decides. Without a limit RabbitMQ 4 drops a message that
+# came back 20 times, and it is only there that -1 means "none".
+_NO_LIMIT = 1_000_000_000
+
+
+class TopologyMismatch(Exception):
+    """The broker holds an exchange or queue of this name with other properties."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One quorum queue and its one binding."""
+
+    name: str
+    exchange: str
+    routing_key: str
+    dead_letters_to: str | None = None
+    single_active: bool = False
+
+    @property
+    def delivery_limit(self) -> int:
+        """How often a message may come back before it is buried."""
+        return _NO_LIMIT if self.dead_letters_to is None else DELIVERY_LIMIT
+
+    @property
+    def arguments(self) -> dict[str, str | int | bool]:
+        """What RabbitMQ is told; every limit explicit, since its defaults differ by version."""
+        arguments: dict[str, str | int | bool] = {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": self.delivery_limit,
+            # Otherwise every leader of a cluster sits on the node that `hantar migrate` met.
+            "x-queue-leader-locator": "balanced",
+        }
+        if self.single_active:
+            arguments["x-single-active-consumer"] = True
+        if self.dead_letters_to is not None:
+            arguments |= {
+                "x-dead-letter-exchange": DEAD,
+                "x-dead-letter-routing-key": self.dead_letters_to,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",  # at-least-once silently needs it
+            }
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Every exchange with its type, and every queue."""
+
+    exchanges: Mapping[str, str]
+    queues: tuple[Queue, ...]
+
+
+def dispatch_queue(shard: int, *, express: bool) -> str:
+    """Name the queue of a shard's commands, which is their routing key too."""
+    return f"dispatch.{shard:02d}.{'express' if express else 'bulk'}"
+
+
+def topology(shards: int) -> Topology:
+    """Describe all that Hantar needs for this number of shards."""
+    dispatch = [
+        dispatch_queue(shard, express=express)
+        for shard in range(shards)
+        for express in (True, False)
+    ]
+    return Topology(
+        exchanges=MappingProxyType(
+            {DISPATCH: "direct", CALLBACKS: "direct", EVENTS: "topic", DEAD: "direct"}
+        ),
+        queues=(
+            # The dead first: a queue that buries into nothing blocks its own space.
+            Queue(DISPATCH_DEAD, DEAD, DISPATCH_DEAD),
+            Queue(CALLBACKS_DEAD, DEAD, CALLBACKS_DEAD),
+            *(Queue(name, DISPATCH, name, DISPATCH_DEAD, single_active=True) for name in dispatch),
+            Queue(CALLBACKS, CALLBACKS, CALLBACKS, CALLBACKS_DEAD),
+        ),
+    )
+
+
+async def declare(amqp_url: str, shards: int, *, timeout_seconds: float) -> None:
+    """Create on the broker what is missing; leave alone what stands; raise where they differ."""
+    async with (
+        asyncio.timeout(timeout_seconds),
+        await aio_pika.connect(amqp_url) as connection,
+        await connection.channel() as channel,
+    ):
+        wanted = topology(shards)
+        for name, kind in wanted.exchanges.items():
+            try:
+                await channel.declare_exchange(name, kind, durable=True)
+            except ChannelPreconditionFailed as mismatch:
+                raise TopologyMismatch(f"exchange {name} differs: {mismatch}") from mismatch
+        for queue in wanted.queues:
+            await _declare_queue(channel, queue)
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    try:
+        declared = await channel.declare_queue(
+            queue.name, durable=True, arguments=dict(queue.arguments)
+        )
+    except ChannelPreconditionFailed as mismatch:
+        raise TopologyMismatch(f"queue {queue.name} differs: {mismatch}") from mismatch
+    await declared.bind(queue.exchange, queue.routing_key)
