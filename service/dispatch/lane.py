@@ -15,9 +15,10 @@ from service.core.lifecycle import Change, Status
 from service.core.pacing import Limits, Pacer
 from service.dispatch.attempt import Attempt, Planned, call, change_after
 from service.dispatch.claims import Claimed, Claims
+from service.dispatch.outcomes import Outcomes
 from service.dispatch.packs import Entry
 from service.dispatch.parking import ParkingLot
-from service.record.recorder import Recorder, Through
+from service.record.recorder import Recorder
 from service.store.claims import DeviceRow
 from service.store.pool import CONFLICTS, UNAVAILABLE
 
@@ -71,8 +72,7 @@ class Lane:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._stopping = False
-        self._outcomes: list[tuple[Change, Entry]] = []
-        self._through: list[Through] = []
+        self._outcomes = Outcomes(recorder, self._ids)
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting))
@@ -248,7 +248,7 @@ class Lane:
         change = Change(
             entry.message_id, 0, status, datetime.now(UTC), error_code=code, error_detail=detail
         )
-        self._record(change, entry)
+        self._outcomes.add(change, entry)
 
     async def _leave(self, locked: list[Entry], gone: list[Entry]) -> None:
         self._ids.difference_update(entry.message_id for entry in (*locked, *gone))
@@ -279,7 +279,8 @@ class Lane:
     async def _call(self, batch: list[Planned]) -> None:
         attempt = Attempt(batch, self._pacer, self.device.driver, self._landed_one)
         try:
-            while (delay := batch[-1].at - time.monotonic()) > 0:
+            # A timer may fire a little early, and begin would refuse.
+            while (delay := batch[-1].at - time.monotonic()) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(delay)
             await call(self._driver, self.device.id, batch, attempt)
         except Exception as error:  # noqa: BLE001 - a driver may raise anything
@@ -295,7 +296,7 @@ class Lane:
         if hold_seconds is not None:
             self._holds(self.device.id, hold_seconds)
         self._done_with(plan)
-        self._record(change, plan.entry)
+        self._outcomes.add(change, plan.entry)
 
     def _return(self, plans: Sequence[Planned]) -> None:
         """Claimed and never called: back to waiting, parked so that nothing forgets it."""
@@ -311,37 +312,9 @@ class Lane:
                 reason="behind",
             )
             self._done_with(plan)
-            self._record(change, plan.entry)
+            self._outcomes.add(change, plan.entry)
 
     def _done_with(self, plan: Planned) -> None:
         self._in_flight -= 1
         self._landed.set()
-        claim = plan.claimed.claim
-        claim.open -= 1
-        if claim.open == 0:
-            self._through.append(Through(claim.id))
-
-    def _record(self, change: Change, entry: Entry) -> None:
-        """Gather what happens in one turn of the loop into one write."""
-        if not self._outcomes:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._outcomes.append((change, entry))
-
-    def _write(self) -> None:
-        outcomes, self._outcomes = self._outcomes, []
-        through, self._through = self._through, []
-        written = self._recorder.put([*(change for change, _ in outcomes), *through])
-        written.add_done_callback(lambda future: self._written(outcomes, future))
-
-    def _written(
-        self,
-        outcomes: list[tuple[Change, Entry]],
-        future: asyncio.Future[Sequence[None]],
-    ) -> None:
-        self._ids.difference_update(entry.message_id for _, entry in outcomes)
-        if future.cancelled() or future.exception() is not None:
-            # Not acked: the command comes again, and the claim's note tells what was left.
-            log.error("outcomes_not_recorded", messages=len(outcomes))
-            return
-        for _, entry in outcomes:
-            entry.settle()
+        self._outcomes.reported(plan.claimed.claim)
