@@ -31,6 +31,10 @@ def folder() -> Iterator[Path]:
     top = Path(tempfile.mkdtemp(prefix="hantar embedded's "))
     top.chmod(0o711)
     yield top / ("long " * 40) / ("longer " * 30) / "postgres"
+    for pointer in top.rglob(
+        "moved"
+    ):  # when the machine's own folder for temporary files is closed
+        shutil.rmtree(pointer.readlink())
     shutil.rmtree(top)
 
 
@@ -223,6 +227,7 @@ async def test_root_moves_what_the_server_cannot_reach_and_says_so(
         await first.stop()
         await second.stop()
         shutil.rmtree(first.home)
+        shutil.rmtree(private)
 
 
 def start_as_server(command: list[str], server: EmbeddedPostgres) -> subprocess.Popen[bytes]:
