@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,8 +34,8 @@ DEVICES_SECONDS = 1.0
 ORPHANS_SECONDS = 1.0
 #: Calls in flight get this long to finish when a shard is given up.
 GRACE_SECONDS = 5.0
-#: Between tries to open the queues of a shard just gained.
-OPEN_RETRY_SECONDS = 1.0
+#: Between tries of what a server's absence made fail.
+RETRY_SECONDS = 1.0
 
 _decode = msgspec.json.Decoder(Dispatch).decode
 
@@ -146,7 +146,7 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - whatever a broker or database may raise
                 log.warning("shard_not_opened", shard=lease.shard, error=repr(type(error)))
                 await self._close_consumers(self._shards[lease.shard])
-                await asyncio.sleep(OPEN_RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
 
@@ -200,13 +200,21 @@ class Dispatcher:
         pack = Pack(delivery, len(command.ids))
         entries = [Entry(message_id, command.priority, pack) for message_id in command.ids]
         rest = self._lanes.add(command.device, lease, entries)
-        try:
-            await self._lot.park(rest, reason="behind")
-        except (*UNAVAILABLE, *CONFLICTS) as error:
-            # Unsettled, the command stays with us until the channel closes; take it back.
-            log.warning("park_failed", shard=lease.shard, error=type(error).__name__)
-            await asyncio.sleep(OPEN_RETRY_SECONDS)
-            await delivery.requeue()
+        await self._park(rest, lease.shard)
+
+    async def _park(self, entries: Sequence[Entry], shard: int) -> None:
+        """Park, however long the database is away: handing the command back would count against it.
+
+        Cancelled when the queue is closed, which gives the command back once.
+        """
+        while True:
+            try:
+                await self._lot.park(entries, reason="behind")
+            except (*UNAVAILABLE, *CONFLICTS) as error:
+                log.warning("park_failed", shard=shard, error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     def _hold(self, device_id: int, seconds: float) -> None:
         self._spawn(store.hold_device(self._pool, device_id, seconds), f"hold:{device_id}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import msgspec
 import structlog
 
-from schemas.commands import CallbackItem, Callbacks
+from schemas.commands import CallbackItem, Callbacks, InboundItem
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.core.lifecycle import Change, Status
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 CALLBACKS_QUEUE = "hantar.callbacks"
 PREFETCH = 200
+RETRY_SECONDS = 1.0
 #: What a provider may say of a message; anything else is refused as poison.
 _REPORTABLE = frozenset({Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED})
 _OPT_OUT = re.compile(r"\s*(stop|unsubscribe|berhenti|henti)\s*[.!]*\s*", re.IGNORECASE)
@@ -54,19 +56,25 @@ class CallbackConsumer:
             log.error("callback_refused", error=type(error).__name__)
             await delivery.reject()
             return
-        try:
-            for message in callbacks.inbound:
-                if _OPT_OUT.fullmatch(message.text):
-                    await self._recorder.opt_out(
-                        device_id=message.device_id, phone=message.phone, at=message.at
-                    )
-            if changes:
-                await self._recorder.put(changes)
-        except UNAVAILABLE as error:
-            log.warning("callback_deferred", error=type(error).__name__)
-            await delivery.requeue()
-            return
+        for message in callbacks.inbound:
+            if _OPT_OUT.fullmatch(message.text):
+                await self._opt_out(message)
+        if changes:
+            await self._recorder.put(changes)
         await delivery.ack()
+
+    async def _opt_out(self, message: InboundItem) -> None:
+        """Opt out, however long the database is away: handing it back would count against it."""
+        while True:
+            try:
+                await self._recorder.opt_out(
+                    device_id=message.device_id, phone=message.phone, at=message.at
+                )
+            except UNAVAILABLE as error:
+                log.warning("opt_out_deferred", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
 
 def _change(item: CallbackItem) -> Change:
