@@ -1,0 +1,83 @@
+# Every path here is relative, as the folder this lies in may have spaces in its name.
+
+PYTHON ?= python3
+ARGS =# flags for the program: make run ARGS="--roles ingress"
+T =# what to test: make test T=tests/unit
+
+PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
+COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
+
+.NOTPARALLEL:
+.PHONY: help run test check migrate lock clean FORCE
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/run ## Start everything in one process on an embedded database; Ctrl-C ends it
+	@exec .venv/bin/hantar run $(ARGS)
+
+test: .venv/dev ## Run every test on private real servers; T=path chooses some
+	.venv/bin/python -m pytest $(T)
+
+check: .venv/dev ## Check format, lint, types and import rules, run the fast tests
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/python -m mypy --strict
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest tests/unit tests/house
+
+migrate: .venv/run ## Bring the database and the broker to this version
+	@exec .venv/bin/hantar migrate $(ARGS)
+
+# What builds the editable install is locked too, so that the project itself needs no network.
+lock: .venv/made-by ## Write the lock files anew; ARGS=--upgrade moves every pin
+	$(PIP) install --quiet 'uv>=0.13,<0.14'
+	printf '%s\n' hatchling editables | $(COMPILE) --extra embedded \
+	    --output-file requirements.lock pyproject.toml -
+	printf '%s\n' hatchling editables | $(COMPILE) --extra embedded --extra dev \
+	    --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml -
+
+clean: ## Remove what was installed and cached; the data in .hantar stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find service drivers schemas deploy tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/run: .venv/made-by requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+	@touch .venv/run
+
+.venv/dev: .venv/made-by requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	@touch .venv/run .venv/dev # the runtime is a part of it
+
+# Names the interpreter and the folder; when either changed, the environment is made anew.
+.venv/made-by: FORCE
+	@for python in "$(PYTHON)" python3.11 python3.12 python3.13; do \
+	    made_by=$$("$$python" -c '$(DESCRIBE)' 2>/dev/null) && break; \
+	done; \
+	if [ -z "$$made_by" ]; then \
+	    echo 'Python 3.11 or newer is needed: apt-get install -y python3 python3-venv' >&2; \
+	    exit 1; \
+	fi; \
+	if [ "$$made_by" = "$$(cat $@ 2>/dev/null)" ] && .venv/bin/python -c ''; then exit; fi; \
+	base=$$(echo "$$made_by" | head -n 1); \
+	if ! "$$base" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "Python's venv is missing: apt-get install -y $${base##*/}-venv" >&2; \
+	    exit 1; \
+	fi; \
+	if ! rm -rf .venv 2>/dev/null; then \
+	    echo 'Remove the folder .venv as the user it belongs to, then try again.' >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making .venv with $$base"; \
+	"$$base" -m venv .venv && echo "$$made_by" > $@
+
+define install
+@echo "Installing $(1)"
+@$(PIP) install --quiet --require-hashes -r $(1)
+@$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+endef
+
+DESCRIBE = import os, sys; \
+	assert sys.version_info >= (3, 11); \
+	print(os.path.realpath(sys.executable), sys.version.split()[0], os.getcwd(), sep="\n")
