@@ -47,7 +47,8 @@ ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 _PAID = "DELETE FROM simulator_owed WHERE id = ANY($1::bigint[])"
 _FORGET = """
 DELETE FROM simulator_calls WHERE id IN (
-    SELECT id FROM simulator_calls WHERE created_at < now() - interval '1 day' ORDER BY id LIMIT 10000
+    SELECT id FROM simulator_calls WHERE created_at < now() - interval '1 day'
+    ORDER BY id LIMIT 10000
 )
 """
 

@@ -48,8 +48,7 @@ async def prepare_demo(dsn: str, demo_file: Path, url: str, *, shards: int) -> D
 async def _account(connection: Connection, shards: int) -> int:
     for row in await accounts.accounts(connection):
         if row["email"] == EMAIL:
-            account_id: int = row["id"]
-            return account_id
+            return int(row["id"])
     made = await accounts.create_account(connection, name="Demo", email=EMAIL, verified=True)
     assert made is not None, "an insert without a condition makes a row"
     await accounts.grant(connection, made["id"], CREDITS, "demo")
@@ -62,8 +61,7 @@ async def _account(connection: Connection, shards: int) -> int:
             per_second=PER_SECOND,
             shards=shards,
         )
-    account_id = made["id"]
-    return account_id
+    return int(made["id"])
 
 
 def _known_key(demo_file: Path) -> str | None:

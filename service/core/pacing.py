@@ -76,7 +76,7 @@ class Pacer:
         return self._count - 1, at
 
     def begin(self, slot: int, now: float) -> bool:
-        """Take a planned slot at the true time of the call; False when that would break a window."""
+        """Take a planned slot at the true time of its call; False if that would break a window."""
         if now < self._window_opens(slot):
             return False
         place = self._place(slot)
