@@ -65,14 +65,14 @@ clean: ## Remove what was installed and cached; the data in .hantar stays
 	    echo "Python's venv is missing: apt-get install -y $${base##*/}-venv" >&2; \
 	    exit 1; \
 	fi; \
-	if ! rm -rf .venv 2>/dev/null; then \
-	    echo 'Remove the folder .venv as the user it belongs to, then try again.' >&2; \
-	    exit 1; \
-	fi; \
+	rm -rf .venv 2>/dev/null || { $(FOREIGN); }; \
 	echo "Making .venv with $$base"; \
 	"$$base" -m venv .venv && echo "$$made_by" > $@
 
+FOREIGN = echo 'Remove the folder .venv as the user it belongs to, then try again.' >&2; exit 1
+
 define install
+@test -w .venv || { $(FOREIGN); }
 @echo "Installing $(1)"
 @$(PIP) install --quiet --require-hashes -r $(1)
 @$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
