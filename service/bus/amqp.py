@@ -52,7 +52,7 @@ class AmqpBus:
         self._requeue_pause_seconds = requeue_pause_seconds
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
-        self._in_flight: set[str] = set()
+        self._in_flight: dict[str, asyncio.Timeout] = {}
         self._consumers: set[AmqpConsumer] = set()
         self._closed = False
 
@@ -91,9 +91,9 @@ class AmqpBus:
         # flight it would tell the wrong one, and the other would take its message for safe.
         if message_id in self._in_flight:
             raise PublishFailed(f"{message_id} is being published already")
-        self._in_flight.add(message_id)
         try:
-            async with asyncio.timeout(self._publish_timeout_seconds):
+            async with asyncio.timeout(self._publish_timeout_seconds) as deadline:
+                self._in_flight[message_id] = deadline
                 with lost_connections_as_errors():
                     channel = await self._publish_channel()
                     await channel.basic_publish(
@@ -106,7 +106,7 @@ class AmqpBus:
         except Exception as problem:
             raise _publish_failure(message, problem) from problem
         finally:
-            self._in_flight.discard(message_id)
+            del self._in_flight[message_id]
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> AmqpConsumer:
         if self._closed:
@@ -123,6 +123,9 @@ class AmqpBus:
 
     async def close(self) -> None:
         self._closed = True
+        for deadline in self._in_flight.values():
+            if not deadline.expired():
+                deadline.reschedule(0)  # those still waiting are told now
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         await asyncio.gather(end(self._publishing.close()), end(self._consuming.close()))
 
