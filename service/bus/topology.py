@@ -62,9 +62,10 @@ class Queue:
         if self.dead_letters_to is not None:
             arguments |= {
                 "x-dead-letter-exchange": DEAD,
+                # At most once, on purpose: the row is the truth, and a waiting one is found again by
+                # its age. The at-least-once worker of RabbitMQ 3.10 died here while a vhost was
+                # deleted, and then refused every declaration (rabbitmq-server#16652).
                 "x-dead-letter-routing-key": self.dead_letters_to,
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",  # at-least-once silently needs it
             }
         return arguments
 

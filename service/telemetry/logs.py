@@ -51,3 +51,5 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
     # Their warnings repeat what our own events say; their debug lines hold payloads.
     for library in ("aio_pika", "aiormq", "asyncio", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    # It prints the whole body of a message that was returned too late.
+    logging.getLogger("aiormq.channel").setLevel(logging.CRITICAL)
