@@ -52,50 +52,46 @@ class Limits:
 class Pacer:
     """Gives out slots so that call i+N is never made earlier than call i + its window.
 
-    A slot is planned ahead by `plan` and taken by `begin` when the call is really made; the window
-    is checked there again with the true times, as a stalled process calls late. A new pacer acts
-    as if every budget had just been used up, since its owner cannot know what another one sent.
+    A slot is planned ahead by `plan` and taken by `begin` when the call is really made. There the
+    windows are checked against the calls that were made, as a stalled process calls late, out of
+    order or not at all. A new pacer acts as if every budget had just been used up, since its owner
+    cannot know what another one sent.
     """
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._budgets: Sequence[Budget] = limits.budgets()
         self._spacing = limits.spacing_seconds()
         most = max((budget.calls for budget in self._budgets), default=1)
-        self._calls: deque[float] = deque([now] * most, maxlen=most)
+        self._slots: deque[float] = deque([now] * most, maxlen=most)
+        self._made: deque[float] = deque([now] * most, maxlen=most)
         self._count = most
 
     def next_at(self) -> float:
         """The earliest time of the next slot; -inf when nothing limits it."""
-        return self._earliest(self._count)
+        if not self._budgets:
+            return -math.inf
+        return max(self._opens_after(self._slots), self._slots[-1] + self._spacing)
 
     def plan(self, now: float) -> tuple[int, float]:
         """Reserve the next slot: its number and its time, never before `now`."""
         at = max(now, self.next_at())
-        self._calls.append(at)
+        self._slots.append(at)
         self._count += 1
         return self._count - 1, at
 
     def begin(self, slot: int, now: float) -> bool:
-        """Take a planned slot at the true time of its call; False if that would break a window."""
-        if now < self._window_opens(slot):
+        """Take a planned slot at the true time of the call; False when it would break a window."""
+        if now < self._opens_after(self._made):
             return False
-        place = self._place(slot)
+        self._made.append(now)
+        place = len(self._slots) - (self._count - slot)
         if place >= 0:
-            self._calls[place] = max(self._calls[place], now)
+            self._slots[place] = max(self._slots[place], now)
         return True
 
-    def _place(self, slot: int) -> int:
-        return len(self._calls) - (self._count - slot)
-
-    def _window_opens(self, slot: int) -> float:
+    def _opens_after(self, calls: deque[float]) -> float:
+        """When one more call fits into every window that these calls are in."""
         opens = -math.inf
         for budget in self._budgets:
-            place = self._place(slot - budget.calls)
-            if place >= 0:
-                opens = max(opens, self._calls[place] + budget.window_seconds + GUARD_SECONDS)
+            opens = max(opens, calls[-budget.calls] + budget.window_seconds + GUARD_SECONDS)
         return opens
-
-    def _earliest(self, slot: int) -> float:
-        if not self._budgets:
-            return -math.inf
-        return max(self._window_opens(slot), self._calls[-1] + self._spacing)
