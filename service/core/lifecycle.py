@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,7 @@ class Status(StrEnum):
 
 
 RANK = {status: rank for rank, status in enumerate(Status)}
+_SENT_OR_BETTER = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,48 +46,52 @@ class Change:
     reason: str | None = None
     #: 1 when the try counts towards the bound on attempts, 0 when not
     counted: int = 0
+    #: set by `fold`, when it left out the changes that said so
     sent_at: datetime | None = None
     delivered_at: datetime | None = None
     read_at: datetime | None = None
 
 
-def _order(change: Change) -> tuple[int, int]:
-    """Below sent a later attempt wins; from sent on the rank alone does."""
-    rank = RANK[change.status]
-    if rank >= RANK[Status.SENT] and change.status is not Status.FAILED:
-        return (1 << 31, rank)
-    return (change.attempt, rank)
-
-
 def fold(changes: Iterable[Change]) -> list[Change]:
     """One change per message, by ascending message id, whatever the order they arrived in."""
-    folded: dict[int, Change] = {}
+    together: defaultdict[int, list[Change]] = defaultdict(list)
     for change in changes:
-        known = folded.get(change.message_id)
-        folded[change.message_id] = change if known is None else _merge(known, change)
-    return [folded[message_id] for message_id in sorted(folded)]
+        together[change.message_id].append(change)
+    return [_fold_one(together[message_id]) for message_id in sorted(together)]
 
 
-def _stamped(change: Change) -> Change:
-    match change.status:
-        case Status.SENT:
-            return replace(change, sent_at=change.sent_at or change.at)
-        case Status.DELIVERED:
-            return replace(change, delivered_at=change.delivered_at or change.at)
-        case Status.READ:
-            return replace(change, read_at=change.read_at or change.at)
-        case _:
-            return change
-
-
-def _merge(known: Change, other: Change) -> Change:
-    known, other = _stamped(known), _stamped(other)
-    winner = max(known, other, key=_order)
+def _fold_one(changes: list[Change]) -> Change:
+    if len(changes) == 1:
+        return changes[0]
+    latest = max(change.attempt for change in changes)
+    ranked = sorted(changes, key=lambda change: _weight(change, latest), reverse=True)
     return replace(
-        winner,
-        provider_id=winner.provider_id or known.provider_id or other.provider_id,
-        counted=known.counted + other.counted,
-        sent_at=known.sent_at or other.sent_at,
-        delivered_at=known.delivered_at or other.delivered_at,
-        read_at=known.read_at or other.read_at,
+        ranked[0],
+        provider_id=next((change.provider_id for change in ranked if change.provider_id), None),
+        # An attempt counts once, however often it is reported.
+        counted=len({change.attempt for change in changes if change.counted}),
+        sent_at=_first_at(changes, Status.SENT),
+        delivered_at=_first_at(changes, Status.DELIVERED),
+        read_at=_first_at(changes, Status.READ),
     )
+
+
+def _weight(change: Change, latest: int) -> tuple[bool, int, bool, int, float]:
+    """Below sent a later attempt wins; from sent on the rank alone does.
+
+    A failure counts among the latter unless its attempt is over. To go back to queued outweighs a
+    doubt about the same attempt, as only what was certainly not accepted goes back.
+    """
+    status = change.status
+    final = status in _SENT_OR_BETTER or (status is Status.FAILED and change.attempt == latest)
+    return (
+        final,
+        0 if final else change.attempt,
+        not final and status is Status.QUEUED,
+        RANK[status],
+        -change.at.timestamp(),
+    )
+
+
+def _first_at(changes: list[Change], status: Status) -> datetime | None:
+    return min((change.at for change in changes if change.status is status), default=None)
