@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ limits = st.builds(
 
 
 def broken(limits: Limits, calls: Sequence[float]) -> list[tuple[Budget, float, float]]:
-    """The pairs of calls that are one too many in a window; the pacer's birth stands for N calls."""
+    """Calls one too many for their window; the birth of the pacer stands for N of them."""
     found = []
     for budget in limits.budgets():
         times = [START] * budget.calls + list(calls)
@@ -122,7 +123,7 @@ def test_the_narrowest_limit_is_the_rate() -> None:
 def test_calls_are_spaced_evenly() -> None:
     pacer = Pacer(Limits(per_second=10.0), START)
     times = [pacer.plan(START)[1] for _ in range(10)]
-    gaps = [late - early for early, late in zip(times, times[1:], strict=False)]
+    gaps = [late - early for early, late in pairwise(times)]
     assert gaps == pytest.approx([0.1] * 9)
 
 
