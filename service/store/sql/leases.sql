@@ -1,7 +1,3 @@
--- name: enter
--- Be counted among the live workers.
-INSERT INTO workers (name) VALUES ($1) ON CONFLICT (name) DO NOTHING
-
 -- name: leave
 -- Stop being counted, and free what is still held.
 WITH gone AS (DELETE FROM workers WHERE name = $1)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+#: In a process of its own: what it sets up counts for a whole process.
+PROGRAM = """
+import logging, structlog
+from service.telemetry import logs
+
+logs.configure(level="info", json={json})
+log = structlog.get_logger("service.part")
+log.debug("too_quiet")
+log.info("message_sent", message_id=7, phone="+60111", body="hello", token="t0k", key="k3y")
+structlog.contextvars.bind_contextvars(request_id="r1")
+log.warning("late", seconds=1.5)
+try:
+    raise RuntimeError("broken")
+except RuntimeError:
+    log.exception("round_failed")
+logging.getLogger("some.library").warning("library %s", "speaks")
+logging.getLogger("aio_pika").warning("payload +60111")
+logging.getLogger("aiormq").error("connection lost")
+"""
+
+
+def written(*, json: bool) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(json=json)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_each_line_is_one_event_with_its_fields() -> None:
+    lines: list[dict[str, Any]] = [orjson.loads(line) for line in written(json=True).splitlines()]
+    assert [line["event"] for line in lines] == [
+        "message_sent",
+        "late",
+        "round_failed",
+        "library speaks",
+        "connection lost",
+    ]
+    sent, late, failed, library, lost = lines
+    assert (sent["level"], sent["message_id"]) == ("info", 7)
+    assert "request_id" not in sent
+    assert (late["level"], late["seconds"], late["request_id"]) == ("warning", 1.5, "r1")
+    assert "RuntimeError: broken" in failed["exception"]
+    assert (library["level"], lost["level"]) == ("warning", "error")
+    assert datetime.now(UTC) - datetime.fromisoformat(sent["timestamp"]) < timedelta(minutes=1)
+
+
+def test_neither_persons_nor_secrets_are_written() -> None:
+    for text in (written(json=True), written(json=False)):
+        for private in ("+60111", "hello", "t0k", "k3y"):
+            assert private not in text
+        assert "message_sent" in text
