@@ -19,7 +19,12 @@ Result = TypeVar("Result")
 #: Where a running embedded default leaves its address, readable by its owner alone.
 URL_FILE = "postgres.url"
 #: What a command may fail with that is not a bug.
-FAILED = (*UNAVAILABLE, MigrationError, asyncpg.InvalidAuthorizationSpecificationError)
+FAILED = (
+    *UNAVAILABLE,
+    MigrationError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
 
 
 def with_database(work: Callable[[Connection], Awaitable[Result]]) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +15,35 @@ from drivers.registry import DRIVERS
 from schemas.resources import instant
 from service.cli.database import with_database
 from service.core.keys import key_hash, new_key
+from service.core.text import name_error
 from service.store import accounts, sweeps
 from service.store.pool import Connection
 
+NAME_LIMIT_CHARS = 255
+
+
+class _Name(click.ParamType[str]):
+    """Text that can be stored and seen."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        error = name_error(value, NAME_LIMIT_CHARS)
+        return value if error is None else self.fail(error, param, ctx)
+
+
+class _Rate(click.FloatRange):
+    """A number that a device's pace can be; the range alone would let NaN pass."""
+
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        rate = super().convert(value, param, ctx)
+        return self.fail("Must be a number.", param, ctx) if math.isnan(rate) else rate
+
+
+_ID = click.IntRange(1, 2**63 - 1)
+_NAME = _Name()
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resource as JSON.")
 
 
@@ -26,14 +53,14 @@ def account() -> None:
 
 
 @account.command("create")
-@click.option("--email", required=True, help="Of the owner.")
-@click.option("--name", required=True)
+@click.option("--email", type=_NAME, required=True, help="Of the owner.")
+@click.option("--name", type=_NAME, required=True)
 @click.option("--verified", is_flag=True, help="The e-mail is known to be the owner's.")
 @_as_json
 def account_create(email: str, name: str, verified: bool, as_json: bool) -> None:
     """Create an account."""
-    if "@" not in email or not name.strip():
-        raise click.UsageError("give an e-mail address and a name")
+    if "@" not in email:
+        raise click.UsageError("give an e-mail address")
 
     async def work(connection: Connection) -> asyncpg.Record | None:
         try:
@@ -47,7 +74,7 @@ def account_create(email: str, name: str, verified: bool, as_json: bool) -> None
 
 
 @account.command("verify")
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=_ID)
 @_as_json
 def account_verify(account_id: int, as_json: bool) -> None:
     """Take the owner's e-mail as verified."""
@@ -67,8 +94,8 @@ def key() -> None:
 
 
 @key.command("create")
-@click.option("--account", "account_id", type=int, required=True)
-@click.option("--name", required=True)
+@click.option("--account", "account_id", type=_ID, required=True)
+@click.option("--name", type=_NAME, required=True)
 @click.option("--expires-at", type=click.DateTime(), help="In UTC; default never.")
 @_as_json
 def key_create(account_id: int, name: str, expires_at: datetime | None, as_json: bool) -> None:
@@ -84,7 +111,7 @@ def key_create(account_id: int, name: str, expires_at: datetime | None, as_json:
 
 
 @key.command("revoke")
-@click.argument("key_id", type=int)
+@click.argument("key_id", type=_ID)
 @_as_json
 def key_revoke(key_id: int, as_json: bool) -> None:
     """Revoke a key; it stops working at once."""
@@ -92,7 +119,7 @@ def key_revoke(key_id: int, as_json: bool) -> None:
 
 
 @key.command("list")
-@click.option("--account", "account_id", type=int, required=True)
+@click.option("--account", "account_id", type=_ID, required=True)
 @_as_json
 def key_list(account_id: int, as_json: bool) -> None:
     """List the keys of an account."""
@@ -105,9 +132,9 @@ def credit() -> None:
 
 
 @credit.command("grant")
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=_ID)
 @click.argument("amount", type=click.IntRange(1, 10**12))
-@click.option("--note")
+@click.option("--note", type=_NAME)
 @_as_json
 def credit_grant(account_id: int, amount: int, note: str | None, as_json: bool) -> None:
     """Give credits to an account."""
@@ -115,7 +142,7 @@ def credit_grant(account_id: int, amount: int, note: str | None, as_json: bool) 
 
 
 @credit.command("show")
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=_ID)
 @_as_json
 def credit_show(account_id: int, as_json: bool) -> None:
     """Show what an account can still reserve, and what is reserved."""
@@ -141,12 +168,12 @@ def device() -> None:
 
 
 @device.command("add")
-@click.option("--account", "account_id", type=int, required=True)
-@click.option("--name", required=True)
+@click.option("--account", "account_id", type=_ID, required=True)
+@click.option("--name", type=_NAME, required=True)
 @click.option("--driver", type=click.Choice(sorted(DRIVERS)), required=True)
 @click.option(
     "--per-second",
-    type=click.FloatRange(0, 10_000, min_open=True),
+    type=_Rate(0.001, 10_000),
     help="Most messages a second; default no limit.",
 )
 @_as_json
@@ -172,7 +199,7 @@ def device_add(
 
 
 @device.command("list")
-@click.option("--account", "account_id", type=int, help="Default all accounts.")
+@click.option("--account", "account_id", type=_ID, help="Default all accounts.")
 @_as_json
 def device_list(account_id: int | None, as_json: bool) -> None:
     """List devices."""
@@ -180,7 +207,7 @@ def device_list(account_id: int | None, as_json: bool) -> None:
 
 
 @device.command("pause")
-@click.argument("device_id", type=int)
+@click.argument("device_id", type=_ID)
 @_as_json
 def device_pause(device_id: int, as_json: bool) -> None:
     """Stop sending through a device; its messages wait."""
@@ -188,7 +215,7 @@ def device_pause(device_id: int, as_json: bool) -> None:
 
 
 @device.command("resume")
-@click.argument("device_id", type=int)
+@click.argument("device_id", type=_ID)
 @_as_json
 def device_resume(device_id: int, as_json: bool) -> None:
     """Go on sending through a device."""
@@ -201,7 +228,7 @@ def messages() -> None:
 
 
 @messages.command("show")
-@click.argument("message_id", type=int)
+@click.argument("message_id", type=_ID)
 @_as_json
 def message_show(message_id: int, as_json: bool) -> None:
     """Tell what became of a message, and why it waits."""
