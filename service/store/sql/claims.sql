@@ -47,7 +47,7 @@ WITH own AS (
 ), parking AS (
     INSERT INTO parked (message_id, device_id, priority, not_before, reason)
     SELECT j.id, j.device_id, j.priority,
-        LEAST(GREATEST(j.hold_until, now()), GREATEST(j.expires_at, now())), j.verdict
+        GREATEST(LEAST(COALESCE(j.hold_until, now()), j.expires_at), now()), j.verdict
     FROM judged j WHERE j.verdict IN ('paused', 'not_ready', 'held')
     ON CONFLICT (message_id) DO UPDATE SET
         not_before = GREATEST(parked.not_before, EXCLUDED.not_before), reason = EXCLUDED.reason
@@ -87,7 +87,7 @@ DELETE FROM parked WHERE message_id = ANY($1::bigint[])
 -- comes back at that moment, to be marked.
 INSERT INTO parked (message_id, device_id, priority, not_before, reason)
 SELECT m.id, m.device_id, m.priority,
-    LEAST(n.not_before, GREATEST(m.expires_at, now())), n.reason
+    GREATEST(LEAST(n.not_before, m.expires_at), now()), n.reason
 FROM unnest($1::bigint[], $4::timestamptz[], $5::text[]) AS n (id, not_before, reason)
 JOIN messages m ON m.id = n.id
 WHERE m.id BETWEEN $2 AND $3 AND m.status IN ('queued', 'scheduled')

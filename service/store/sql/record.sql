@@ -31,7 +31,8 @@ WITH change AS (
     UPDATE messages m SET
         status = CASE WHEN j.moves THEN j.status ELSE m.status END,
         seq = m.seq + CASE WHEN j.moves AND j.status <> 'queued' THEN 1 ELSE 0 END,
-        attempts = m.attempts + j.counted,
+        -- merged again after its commit answer was lost, an attempt still counts once
+        attempts = LEAST(m.attempts + j.counted, m.attempt),
         credit = CASE
             WHEN NOT j.moves THEN m.credit
             WHEN j.old_credit = 'reserved' AND j.status IN ('sent', 'delivered', 'read')
@@ -60,7 +61,7 @@ WITH change AS (
         j.old_status, j.old_credit, j.at, j.moves, j.not_before, j.reason
 ), parking AS (
     INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-    SELECT id, device_id, priority, LEAST(not_before, GREATEST(expires_at, now())),
+    SELECT id, device_id, priority, GREATEST(LEAST(not_before, expires_at), now()),
         COALESCE(reason, 'held')
     FROM merged WHERE moves AND status = 'queued'
     ON CONFLICT (message_id) DO UPDATE SET
