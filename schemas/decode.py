@@ -8,14 +8,24 @@ from typing import TypeVar
 
 import msgspec
 
+from schemas.api import Bulk
 from schemas.problems import Problem, invalid
 
 Decoded = TypeVar("Decoded")
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
 _AT = re.compile(r"^(.*?)(?: - at `(key in )?\$(.*)`)?$", re.DOTALL)
 #: what the whole body is called in `errors`
 BODY = "body"
+
+
+class LoneSurrogate(Problem):
+    """Half a character, which no text can hold; what JavaScript leaves when it cuts an emoji."""
+
+    def __init__(self) -> None:
+        detail = "The body holds a lone surrogate."
+        super().__init__(422, "validation_failed", detail, errors={BODY: [detail]})
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Decoded]) -> Decoded:
@@ -23,15 +33,47 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Decoded]) -> 
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
+        # It stops at the first fault, and what is no JSON at all may stand behind it.
+        _check_syntax(raw)
         raise _not_valid(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(raw, error) from error
+
+
+def decode_bulk(raw: bytes, decoder: msgspec.json.Decoder[Bulk]) -> Bulk:
+    """The bulk; an item that is JSON but holds half a character is left to be refused alone."""
+    try:
+        # Items are decoded one by one and late, but bytes that are no text condemn the whole.
+        raw.decode()
+        return decode(raw, decoder)
     except UnicodeDecodeError as error:
-        raise Problem(400, "invalid_json", "The body is not valid UTF-8.") from error
-    except RecursionError as error:
-        raise Problem(400, "invalid_json", "The body is nested too deeply.") from error
-    except msgspec.DecodeError as error:
-        if _has_lone_surrogate(bytes(raw)):
-            raise invalid(BODY, "The body holds a lone surrogate.") from error
-        raise Problem(400, "invalid_json", f"The body is not valid JSON: {error}.") from error
+        raise _not_json(raw, error) from error
+    except LoneSurrogate:
+        document = json.loads(raw)
+        items = document.get("messages") if isinstance(document, dict) else None
+        if not isinstance(items, list):
+            raise
+        bulk = decode(json.dumps(document | {"messages": []}).encode(), decoder)
+        bulk.messages = [msgspec.Raw(json.dumps(item).encode()) for item in items]
+        return bulk
+
+
+def _check_syntax(raw: bytes | msgspec.Raw) -> None:
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(raw, error) from error
+
+
+def _not_json(raw: bytes | msgspec.Raw, error: Exception) -> Problem:
+    if isinstance(error, UnicodeDecodeError):
+        return Problem(400, "invalid_json", "The body is not valid UTF-8.")
+    if isinstance(error, RecursionError):
+        return Problem(400, "invalid_json", "The body is nested too deeply.")
+    if _has_lone_surrogate(bytes(raw)):
+        return LoneSurrogate()
+    fault = str(error).partition(" - at ")[0]
+    return Problem(400, "invalid_json", f"The body is not valid JSON: {fault}.")
 
 
 def _not_valid(message: str) -> Problem:
@@ -39,6 +81,9 @@ def _not_valid(message: str) -> Problem:
     if unknown is not None:
         path = _dotted(f"{unknown[2] or ''}.{unknown[1]}")
         return invalid(path, f"There is no field {path}.", code="unknown_field")
+    missing = _MISSING.match(message)
+    if missing is not None:
+        return invalid(_dotted(f"{missing[2] or ''}.{missing[1]}"), "The field is required.")
     found = _AT.match(message)
     sentence, path = (found[1], _dotted(found[3] or "")) if found else (message, "")
     return invalid(path or BODY, f"{sentence}.")
