@@ -20,6 +20,8 @@ NAME_LIMIT_CHARS = 255
 #: `send_at` may lie so far back, for clocks that differ, and so far ahead.
 PAST_LIMIT = timedelta(minutes=1)
 AHEAD_LIMIT = timedelta(days=365)
+#: No calendar of ours goes further, and in another zone a time can lie beyond it.
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 _item_decoder = msgspec.json.Decoder(Send)
@@ -87,7 +89,7 @@ def _replaced(name: str, item: Send) -> bool:
 
 def _phone_of(raw: msgspec.Raw) -> str | None:
     try:
-        item = orjson.loads(raw)
+        item = orjson.loads(bytes(raw))
     except orjson.JSONDecodeError:
         return None
     phone = item.get("phone") if isinstance(item, dict) else None
@@ -121,7 +123,7 @@ def _check_times(options: SendOptions, now: datetime) -> None:
     send_at, expires_at = options.send_at, options.expires_at
     if send_at is not None and not now - PAST_LIMIT <= send_at <= now + AHEAD_LIMIT:
         raise invalid("send_at", "Must be at most a minute past and a year ahead.")
-    if expires_at is not None and expires_at <= max(now, send_at or now):
+    if expires_at is not None and not max(now, send_at or now) < expires_at <= _LATEST:
         raise invalid("expires_at", "Must lie ahead, and after send_at.")
 
 
