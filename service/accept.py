@@ -56,8 +56,11 @@ class Answer:
 
 def fingerprint(operation: str, raw: bytes) -> bytes:
     """Of the operation and its canonical body: the order of keys and white space do not matter."""
-    body = orjson.loads(raw)
-    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    try:
+        canonical = orjson.dumps(orjson.loads(raw), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        # A bulk may hold an item that is refused for what orjson does not read at all.
+        canonical = raw
     return hashlib.sha256(operation.encode() + b"\0" + canonical).digest()
 
 
@@ -71,9 +74,11 @@ class Accept:
 
     async def send(self, account_id: int, request: Send, key: Idempotency | None) -> Answer:
         """Queue one message; the answer holds it."""
-        draft = draft_send(request, utc_now())
+        now = utc_now()
 
+        # Drafts are made under the key: a repetition may come when its times have passed.
         async def work(connection: Connection) -> tuple[Answer, list[Entry]]:
+            draft = draft_send(request, now)
             ready, rejected = await resolve(connection, account_id, [draft])
             if rejected:
                 raise invalid(rejected[0].field, rejected[0].detail, code=rejected[0].code)
@@ -87,9 +92,12 @@ class Accept:
 
     async def bulk(self, account_id: int, request: Bulk, key: Idempotency | None) -> Answer:
         """Queue every sound item; the answer says of each what became of it."""
-        drafts, faulty = draft_bulk(request, utc_now())
+        now = utc_now()
 
         async def work(connection: Connection) -> tuple[Answer, list[Entry]]:
+            drafts, faulty = draft_bulk(request, now)
+            if not drafts:
+                raise _all_rejected(faulty)
             ready, refused = await resolve(connection, account_id, drafts)
             rejected = sorted([*faulty, *refused], key=lambda item: item.index)
             if not ready:
@@ -98,8 +106,6 @@ class Accept:
             answer = Answer(202, _bulk_body(ready, written, rejected), accepted=len(ready))
             return answer, written.entries
 
-        if not drafts:
-            raise _all_rejected(faulty)
         return await self._once(account_id, key, work)
 
     async def _once(
@@ -154,10 +160,12 @@ async def _under_key(
     known = await store.find_answer(connection, account_id, key.key)
     if known is not None:
         if known.fingerprint != key.fingerprint:
+            detail = "This Idempotency-Key was used with another request."
             raise Problem(
                 422,
                 "idempotency_key_reused",
-                "This Idempotency-Key was used with another request.",
+                detail,
+                errors={"Idempotency-Key": [detail]},
             )
         return Answer(known.status, known.body, replayed=True), []
     answer, entries = await work(connection)
