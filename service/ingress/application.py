@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from schemas.problems import Problem, unavailable
 from service.ingress.auth import CALLER, authenticate
+from service.ingress.connections import ConnectionLog
 from service.ingress.requests import BULK_LIMIT_BYTES
 from service.store.pool import UNAVAILABLE, Pool
 from service.telemetry import metrics
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 #: Nothing may take longer; each step inside has a shorter limit of its own.
 REQUEST_SECONDS = 30.0
+#: Answered while the body is still on its way; whoever reads this need not send the rest.
+_BODY_UNREAD = frozenset({408, 413})
 _REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 _SOUND_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _CODES = {
@@ -40,26 +43,30 @@ def application(pool: Pool, routes: list[web.RouteDef]) -> web.Application:
         middlewares=[_observe, _problems, _authenticated(pool)],
         # The handlers have limits of their own; this one is for everything else.
         client_max_size=BULK_LIMIT_BYTES,
+        # Bodies are unzipped where their limits are known.
+        handler_args={"auto_decompress": False, "logger": ConnectionLog()},
     )
+    app.on_response_prepare.append(_shape_early_refusal)
     app.add_routes(routes)
-    app.router.add_route("GET", "/api/v1/messages/send", _method_not_allowed("POST"))
-    app.router.add_route("GET", "/api/v1/messages/bulk", _method_not_allowed("POST"))
     return app
 
 
-def _method_not_allowed(*allowed: str) -> Handler:
-    async def refuse(request: web.Request) -> web.StreamResponse:
-        raise web.HTTPMethodNotAllowed(request.method, allowed)
-
-    return refuse
+async def _shape_early_refusal(request: web.Request, response: web.StreamResponse) -> None:
+    """An unknown Expect is refused by aiohttp before any middleware runs: give it our shape."""
+    if isinstance(response, web.HTTPExpectationFailed):
+        request[_REQUEST_ID] = _request_id(request)
+        shaped = _http_problem(request, response)
+        response.body = shaped.body
+        response.headers.update(shaped.headers)
+        # aiohttp has counted the bytes of its own text already.
+        response.headers["Content-Length"] = str(shaped.content_length)
+        response.headers["X-Request-Id"] = request[_REQUEST_ID]
 
 
 @web.middleware
 async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, count and log it; no address or query value enters a log."""
-    given = request.headers.get("X-Request-Id", "")
-    request_id = given if _SOUND_ID.fullmatch(given) else uuid.uuid4().hex
-    request[_REQUEST_ID] = request_id
+    request[_REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     began = time.monotonic()
@@ -81,6 +88,11 @@ async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-Id", "")
+    return given if _SOUND_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "none"
@@ -95,9 +107,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     except Problem as problem:
         return _problem_response(request, problem)
     except web.HTTPException as error:
-        code, detail = _CODES.get(error.status, ("bad_request", error.reason))
-        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return _problem_response(request, Problem(error.status, code, detail, headers=headers))
+        return _http_problem(request, error)
     except UNAVAILABLE as error:
         log.warning("request_unavailable", error=type(error).__name__)
         return _problem_response(request, unavailable("The service is not available."))
@@ -106,15 +116,22 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return _problem_response(request, Problem(500, "internal", "Something went wrong here."))
 
 
+def _http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+    code, detail = _CODES.get(error.status, ("bad_request", error.reason))
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return _problem_response(request, Problem(error.status, code, detail, headers=headers))
+
+
 def _problem_response(request: web.Request, problem: Problem) -> web.Response:
-    if problem.status == 413 or problem.headers.get("Connection") == "close":
-        request.protocol.force_close()
-    return web.Response(
+    response = web.Response(
         status=problem.status,
         body=orjson.dumps(problem.document(request[_REQUEST_ID])),
         content_type="application/problem+json",
         headers=problem.headers,
     )
+    if problem.status in _BODY_UNREAD:
+        response.force_close()
+    return response
 
 
 def _authenticated(pool: Pool) -> Middleware:

@@ -15,13 +15,14 @@ from service.ingress.gate import Gate
 from service.ingress.pages import (
     COUNT_LIMIT,
     Cursors,
+    own_url,
     page_document,
     read_page,
     refuse_unknown,
     single,
     whole_number,
 )
-from service.ingress.requests import read_bulk, read_send
+from service.ingress.requests import READ_SECONDS, read_bulk, read_send
 from service.store import messages as store
 from service.store.messages import MessageFilter
 from service.store.pool import Pool
@@ -33,11 +34,20 @@ _FILTERS = frozenset({"status", "campaign_id", "contact_id", "phone", "page", "p
 class Messages:
     """Handlers of /messages."""
 
-    def __init__(self, pool: Pool, accept: Accept, gate: Gate, cursors: Cursors) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        accept: Accept,
+        gate: Gate,
+        cursors: Cursors,
+        *,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
         self._pool = pool
         self._accept = accept
         self._gate = gate
         self._cursors = cursors
+        self._read_seconds = read_seconds
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of this resource."""
@@ -45,20 +55,20 @@ class Messages:
             web.post("/api/v1/messages/send", self.send),
             web.post("/api/v1/messages/bulk", self.bulk),
             web.get("/api/v1/messages", self.page),
-            web.get(r"/api/v1/messages/{id:\d{1,19}}", self.one),
+            web.get(r"/api/v1/messages/{id:[0-9]{1,19}}", self.one),
         ]
 
     async def send(self, request: web.Request) -> web.Response:
         """Queue one message."""
         require_verified_email(request)
-        body, key = await read_send(request)
+        body, key = await read_send(request, within_seconds=self._read_seconds)
         self._gate.check()
         return _answer(await self._accept.send(request[CALLER].account_id, body, key))
 
     async def bulk(self, request: web.Request) -> web.Response:
         """Queue up to 1000 messages."""
         require_verified_email(request)
-        body, key = await read_bulk(request)
+        body, key = await read_bulk(request, within_seconds=self._read_seconds)
         self._gate.check()
         return _answer(await self._accept.bulk(request[CALLER].account_id, body, key))
 
@@ -79,6 +89,7 @@ class Messages:
         account_id = request[CALLER].account_id
         page = read_page(request.query, self._cursors, account_id)
         narrowed = _filter(request)
+        url = own_url(request)
         async with self._pool.acquire() as connection:
             rows = await store.page(
                 connection,
@@ -95,7 +106,7 @@ class Messages:
         rows = rows[: page.per_page]
         next_cursor = self._cursors.make(account_id, rows[-1]["id"]) if more else None
         items = [resources.message(dict(row)) for row in rows]
-        return _json(page_document(items, page, request.url, total=total, next_cursor=next_cursor))
+        return _json(page_document(items, page, url, total=total, next_cursor=next_cursor))
 
 
 def _filter(request: web.Request) -> MessageFilter:
@@ -104,7 +115,8 @@ def _filter(request: web.Request) -> MessageFilter:
         raise invalid("status", f"Must be one of {', '.join(Status)}.")
     phone = single(request.query, "phone")
     if phone is not None:
-        normalised = normalise(phone)
+        # A + that stands bare in a query reads as a space.
+        normalised = normalise(phone.removeprefix(" "))
         if normalised is None:
             raise invalid("phone", "The phone is not a Malaysian number.", code="invalid_phone")
         phone = normalised

@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from service.ingress.connections import ConnectionLog
 from service.telemetry.metrics import REGISTRY
 
 
@@ -30,7 +31,7 @@ def ops_application(checks: Mapping[str, Callable[[], bool]]) -> web.Application
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
 
-    app = web.Application()
+    app = web.Application(handler_args={"logger": ConnectionLog()})
     app.add_routes(
         [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
     )

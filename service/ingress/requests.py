@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from schemas.api import BULK_LIMIT, Bulk, Send
-from schemas.decode import decode
+from schemas.decode import decode, decode_bulk
 from schemas.problems import Problem, invalid
 from service.accept import Idempotency, fingerprint
 
@@ -18,6 +20,8 @@ READ_SECONDS = 10.0
 SEND_LIMIT_BYTES = 64 * 1024
 BULK_LIMIT_BYTES = 20 * 1024 * 1024
 _KEY_LIMIT_CHARS = 255
+#: zlib's word for the gzip format
+_GZIP_WBITS = 31
 
 Decoded = TypeVar("Decoded")
 
@@ -25,37 +29,48 @@ _send_decoder = msgspec.json.Decoder(Send)
 _bulk_decoder = msgspec.json.Decoder(Bulk)
 
 
-async def read_send(request: web.Request) -> tuple[Send, Idempotency | None]:
+async def read_send(
+    request: web.Request, *, within_seconds: float
+) -> tuple[Send, Idempotency | None]:
     """The body of a single send."""
-    return await _read(request, _send_decoder, SEND_LIMIT_BYTES)
+    return await _read(request, _decode_send, SEND_LIMIT_BYTES, within_seconds)
 
 
-async def read_bulk(request: web.Request) -> tuple[Bulk, Idempotency | None]:
+async def read_bulk(
+    request: web.Request, *, within_seconds: float
+) -> tuple[Bulk, Idempotency | None]:
     """The body of a bulk, with between one and a thousand items."""
-    bulk, key = await _read(request, _bulk_decoder, BULK_LIMIT_BYTES)
+    bulk, key = await _read(request, _decode_bulk, BULK_LIMIT_BYTES, within_seconds)
     if not 1 <= len(bulk.messages) <= BULK_LIMIT:
         raise invalid("messages", f"Must have 1 to {BULK_LIMIT} items, not {len(bulk.messages)}.")
     return bulk, key
 
 
+def _decode_send(raw: bytes) -> Send:
+    return decode(raw, _send_decoder)
+
+
+def _decode_bulk(raw: bytes) -> Bulk:
+    return decode_bulk(raw, _bulk_decoder)
+
+
 async def _read(
-    request: web.Request, decoder: msgspec.json.Decoder[Decoded], limit_bytes: int
+    request: web.Request,
+    decode_body: Callable[[bytes], Decoded],
+    limit_bytes: int,
+    within_seconds: float,
 ) -> tuple[Decoded, Idempotency | None]:
-    _check_content_type(request)
+    # A charset is not looked at: JSON has none but UTF-8, and other bytes will not decode.
+    if request.content_type != "application/json":
+        raise Problem(
+            415, "unsupported_media_type", "Send JSON, as Content-Type: application/json."
+        )
     key = _idempotency_key(request)
-    raw = await _body(request, limit_bytes)
-    value = decode(raw, decoder)
+    raw = await _body(request, limit_bytes, within_seconds)
+    value = decode_body(raw)
     if key is None:
         return value, None
     return value, Idempotency(key, fingerprint(request.path, raw))
-
-
-def _check_content_type(request: web.Request) -> None:
-    charset = request.charset or "utf-8"
-    if request.content_type != "application/json" or charset.lower() not in ("utf-8", "utf8"):
-        raise Problem(
-            415, "unsupported_media_type", "Send JSON in UTF-8, as Content-Type: application/json."
-        )
 
 
 def _idempotency_key(request: web.Request) -> str | None:
@@ -73,36 +88,56 @@ def _idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-async def _body(request: web.Request, limit_bytes: int) -> bytes:
+async def _body(request: web.Request, limit_bytes: int, within_seconds: float) -> bytes:
     """The whole body, refused as soon as it is known to be too large."""
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > limit_bytes:
-                    raise _too_large(limit_bytes)
-                parts.append(part)
-    except TimeoutError as error:
+    coding = request.headers.get("Content-Encoding", "identity").lower()
+    if coding not in ("identity", "gzip"):
         raise Problem(
-            408,
-            "request_timeout",
-            f"The body did not arrive within {READ_SECONDS:.0f} seconds.",
-            headers={"Connection": "close"},
-        ) from error
-    except (web.RequestPayloadError, ValueError) as error:
-        raise Problem(400, "bad_request", "The body could not be read.") from error
-    return b"".join(parts)
+            415,
+            "unsupported_media_type",
+            "Send the body as it is, or with Content-Encoding: gzip.",
+            headers={"Accept-Encoding": "gzip"},
+        )
+    parts: AsyncIterator[bytes] = request.content.iter_any()
+    if coding == "gzip":
+        parts = _inflated(parts, limit_bytes)
+    try:
+        async with asyncio.timeout(within_seconds):
+            return await _joined(parts, limit_bytes)
+    except TimeoutError as error:
+        detail = f"The body did not arrive within {within_seconds:g} seconds."
+        raise Problem(408, "request_timeout", detail) from error
+    except (ConnectionError, web.RequestPayloadError, zlib.error) as error:
+        raise _unreadable() from error
+
+
+async def _joined(parts: AsyncIterator[bytes], limit_bytes: int) -> bytes:
+    kept: list[bytes] = []
+    size = 0
+    async for part in parts:
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        kept.append(part)
+    return b"".join(kept)
+
+
+async def _inflated(parts: AsyncIterator[bytes], limit_bytes: int) -> AsyncIterator[bytes]:
+    """The unzipped parts; one byte over the limit is the most that is unzipped of any."""
+    inflater = zlib.decompressobj(_GZIP_WBITS)
+    async for part in parts:
+        yield inflater.decompress(part, limit_bytes + 1)
+        if inflater.unused_data:
+            break
+    if not inflater.eof or inflater.unused_data:
+        raise _unreadable()
+
+
+def _unreadable() -> Problem:
+    return Problem(400, "bad_request", "The body could not be read.")
 
 
 def _too_large(limit_bytes: int) -> Problem:
-    return Problem(
-        413,
-        "payload_too_large",
-        f"The body may have up to {limit_bytes} bytes.",
-        # What is left of the body is not read, so the connection is of no more use.
-        headers={"Connection": "close"},
-    )
+    return Problem(413, "payload_too_large", f"The body may have up to {limit_bytes} bytes.")
