@@ -34,14 +34,14 @@ def template_database(postgres_server: EmbeddedPostgres) -> str:
 @pytest.fixture
 async def empty_dsn(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
     """A database without a single table, dropped after the test."""
-    async for dsn in _database(postgres_server.dsn, "template0"):
+    async for dsn in database(postgres_server.dsn, "template0"):
         yield dsn
 
 
 @pytest.fixture
 async def dsn(postgres_server: EmbeddedPostgres, template_database: str) -> AsyncIterator[str]:
     """A migrated database of the test's own, dropped after it."""
-    async for address in _database(postgres_server.dsn, template_database):
+    async for address in database(postgres_server.dsn, template_database):
         yield address
 
 
@@ -53,7 +53,8 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
     await opened.close()
 
 
-async def _database(server: str, template: str) -> AsyncIterator[str]:
+async def database(server: str, template: str) -> AsyncIterator[str]:
+    """A database made from a template, dropped afterwards."""
     name = f"test_{uuid.uuid4().hex}"
     await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _address(server, name)

@@ -62,9 +62,9 @@ class Queue:
         if self.dead_letters_to is not None:
             arguments |= {
                 "x-dead-letter-exchange": DEAD,
-                # At most once, on purpose: the row is the truth, and a waiting one is found again by
-                # its age. The at-least-once worker of RabbitMQ 3.10 died here while a vhost was
-                # deleted, and then refused every declaration (rabbitmq-server#16652).
+                # At most once, on purpose: the row is the truth, and one that waits is found
+                # again by its age. The at-least-once worker of RabbitMQ 3.10 was seen to die with
+                # a vhost, and every later declaration failed (rabbitmq-server#16652).
                 "x-dead-letter-routing-key": self.dead_letters_to,
             }
         return arguments

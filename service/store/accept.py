@@ -145,6 +145,7 @@ async def upsert_contacts(
         [each.name for each in fields],
         [each.external_id for each in fields],
         [each.attributes for each in fields],
+        [each.phone for each in fields if each.attributes is not None],
     )
     return {row["phone"]: row["id"] for row in rows}
 

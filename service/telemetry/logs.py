@@ -29,7 +29,10 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
         _drop_private,
     ]
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if as_json
+        # The prettier ones print local variables, texts and phones among them.
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     finish = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]
     structlog.configure(

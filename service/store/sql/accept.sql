@@ -31,7 +31,8 @@ SELECT id, body FROM templates
 WHERE account_id = $1 AND id = ANY($2::bigint[]) AND is_active
 
 -- name: upsert_contacts
--- Create or update contacts by phone, in the order of the phones; null leaves a field as it is.
+-- Create or update contacts by phone, in the order of the phones; null leaves a field as it is,
+-- attributes are replaced as a whole.
 INSERT INTO contacts AS c (account_id, phone, name, external_id, attributes)
 SELECT $1, n.phone, n.name, n.external_id, COALESCE(n.attributes, '{}')
 FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[])
@@ -40,7 +41,8 @@ ORDER BY n.phone
 ON CONFLICT (account_id, phone) DO UPDATE SET
     name = COALESCE(EXCLUDED.name, c.name),
     external_id = COALESCE(EXCLUDED.external_id, c.external_id),
-    attributes = CASE WHEN EXCLUDED.attributes = '{}' THEN c.attributes ELSE EXCLUDED.attributes END,
+    attributes = CASE WHEN EXCLUDED.phone = ANY($6::text[])
+        THEN EXCLUDED.attributes ELSE c.attributes END,
     updated_at = now()
 RETURNING id, phone
 

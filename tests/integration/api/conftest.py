@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from service.embedded import EmbeddedPostgres
 from service.store.pool import Pool, open_pool
-from tests.database import _database as database
+from tests.database import database as database
 from tests.system import Account, Hantar, run_app
 
 

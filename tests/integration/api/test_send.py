@@ -334,3 +334,25 @@ async def test_the_items_of_a_bulk_are_of_low_priority(hantar: Hantar, account: 
     [queued] = answer.json["queued"]
     assert queued.keys() == {"index", "id", "phone", "status"}
     assert (await hantar.message(account, queued["id"]))["priority"] == "low"
+
+
+async def test_attributes_are_replaced_as_a_whole_and_only_when_given(
+    hantar: Hantar, account: Account
+) -> None:
+    async def attributes_after(**fields: object) -> object:
+        answer = await hantar.post(
+            "/messages/send", account, {"phone": "0123456789", "body": "hi", **fields}
+        )
+        assert answer.status == 202
+        found = await hantar.pool.fetchval(
+            "SELECT attributes FROM contacts WHERE account_id = $1", account.id
+        )
+        return orjson.loads(found)
+
+    assert await attributes_after(attributes={"plan": "gold", "seats": 3}) == {
+        "plan": "gold",
+        "seats": 3,
+    }
+    assert await attributes_after(attributes={"plan": "free"}) == {"plan": "free"}
+    assert await attributes_after(name="Ali") == {"plan": "free"}
+    assert await attributes_after(attributes={}) == {}
