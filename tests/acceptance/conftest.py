@@ -1,0 +1,8 @@
+"""What the acceptance tests share."""
+
+from __future__ import annotations
+
+from tests.acceptance.installation import installation
+from tests.acceptance.processes import processes
+
+__all__ = ["installation", "processes"]
