@@ -1,4 +1,4 @@
-"""A way to the database on which an answer can get lost."""
+"""A way to the database on which answers get lost, or that is cut."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ _CHUNK = 65_536
 
 
 class LossyWay:
-    """Passes bytes to the server and back, until it is told to lose answers."""
+    """Passes bytes to the server and back, until it is told otherwise."""
 
     def __init__(self, server: str) -> None:
         self._host, self._port = urlsplit(server).hostname, urlsplit(server).port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._to_lose = 0
+        self._is_cut = False
         self.dsn = server
         self.lost = 0
 
     def lose(self, answers: int) -> None:
         """The server's next answers do not arrive; each takes its connection with it."""
         self._to_lose = answers
+
+    def cut(self) -> None:
+        """Nothing passes any more, and nobody is connected."""
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[LossyWay]:
@@ -39,15 +47,20 @@ class LossyWay:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            answers.transport.abort()
+            return
         server, requests = await asyncio.open_connection(self._host, self._port)
         pumps = [
             asyncio.create_task(self._pump(client, requests, answer=False)),
             asyncio.create_task(self._pump(server, answers, answer=True)),
         ]
         self._tasks.update(pumps)
+        self._writers.update((requests, answers))
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for writer in (requests, answers):
             writer.transport.abort()
+            self._writers.discard(writer)
 
     async def _pump(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answer: bool
