@@ -137,5 +137,5 @@ class Driver(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release everything; bounded in time."""
+        """Release everything within five seconds; what a send in flight has begun is reported."""
         ...

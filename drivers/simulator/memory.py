@@ -1,147 +1,152 @@
-"""What the simulated WhatsApp remembers: calls, epochs and the callbacks it owes.
+"""What the simulated WhatsApp remembers: epochs, calls, and the callbacks it owes.
 
 It lies in Postgres, as a provider's memory outlives its callers: every dispatcher meets the same
-one, and a restart finds it again. A call is counted in the same transaction that owes its
-callbacks, so a counted call is always called back.
+one, and a restart finds it again. Calls are counted in the transaction that owes their callbacks,
+so a message that was accepted is always called back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from drivers.driver import Callback, Inbound, Send
+from drivers.simulator.answers import Answer, Known, Owed
 
-#: a statement of the simulator may take so long
-TIMEOUT_SECONDS = 10.0
-#: callbacks handed over at once
-OWED_LIMIT = 100
+#: A statement, or getting a connection, may take so long.
+TIMEOUT_SECONDS = 5.0
+#: The other side may take so long for callbacks; below the 15 s after which the server ends a
+#: transaction that stands still.
+CALL_BACK_SECONDS = 10.0
+#: Packs handed over at once.
+PAY_LIMIT = 20
+FORGET_LIMIT = 10_000
 
-_FENCE = """
-INSERT INTO simulator_epochs AS e (device_id, epoch) VALUES ($1, $2)
-ON CONFLICT (device_id) DO UPDATE SET epoch = EXCLUDED.epoch WHERE e.epoch <= EXCLUDED.epoch
-RETURNING epoch
+# A device that another caller is talking to right now is left out instead of waited for: that
+# caller may stand still for long, and the devices beside it must not.
+_HOLD = """
+WITH met AS (
+    INSERT INTO simulator_epochs (device_id, epoch)
+    SELECT n.device_id, n.epoch FROM unnest($1::bigint[], $2::bigint[]) AS n (device_id, epoch)
+    ON CONFLICT DO NOTHING
+    RETURNING device_id, epoch
+), held AS (
+    SELECT device_id, epoch FROM simulator_epochs WHERE device_id = ANY($1)
+    FOR UPDATE SKIP LOCKED
+)
+SELECT device_id, epoch FROM met UNION ALL SELECT device_id, epoch FROM held
 """
-_EARLIER = """
-SELECT message_id, count(*) AS calls, bool_or(accepted) AS accepted
+_RAISE = """
+UPDATE simulator_epochs AS e SET epoch = n.epoch
+FROM unnest($1::bigint[], $2::bigint[]) AS n (device_id, epoch) WHERE e.device_id = n.device_id
+"""
+_KNOWN = """
+SELECT message_id, count(*) AS calls, min(attempt) FILTER (WHERE accepted) AS attempt
 FROM simulator_calls WHERE message_id = ANY($1::bigint[]) GROUP BY message_id
 """
-_COUNT = """
-INSERT INTO simulator_calls (message_id, attempt, device_id, epoch, accepted, called_at)
-SELECT n.message_id, n.attempt, $1, $2, n.accepted, n.called_at
-FROM unnest($3::bigint[], $4::int[], $5::boolean[], $6::double precision[])
-    AS n (message_id, attempt, accepted, called_at)
-"""
-_OWE = """
-INSERT INTO simulator_owed (due_at, body)
-SELECT n.due_at, n.body FROM unnest($1::timestamptz[], $2::bytea[]) AS n (due_at, body)
+_KEEP = """
+WITH counted AS (
+    INSERT INTO simulator_calls (message_id, attempt, device_id, epoch, accepted, called_at)
+    SELECT * FROM unnest(
+        $1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::boolean[], $6::double precision[])
+)
+INSERT INTO simulator_owed (due_at, body) SELECT * FROM unnest($7::timestamptz[], $8::bytea[])
 """
 _DUE = """
 SELECT id, body FROM simulator_owed WHERE due_at <= now()
 ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 _PAID = "DELETE FROM simulator_owed WHERE id = ANY($1::bigint[])"
+# The oldest calls have the lowest ids, so that nothing else is looked at.
 _FORGET = """
 DELETE FROM simulator_calls WHERE id IN (
-    SELECT id FROM simulator_calls WHERE created_at < now() - interval '1 day'
-    ORDER BY id LIMIT 10000
+    SELECT id FROM (SELECT id, created_at FROM simulator_calls ORDER BY id LIMIT $1) AS oldest
+    WHERE created_at < now() - interval '1 day'
 )
 """
-
-
-class Owed(msgspec.Struct):
-    """Callbacks that fall due together."""
-
-    statuses: list[Callback] = []
-    inbound: list[Inbound] = []
-
 
 _decode = msgspec.json.Decoder(Owed).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call received."""
-
-    send: Send
-    accepted: bool
-    #: seconds on the machine's monotonic clock
-    called_at: float
+#: a message, when it was called on the machine's monotonic clock, and the answer
+Call = tuple[Send, float, Answer]
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """What is known of a message from earlier calls."""
+@asynccontextmanager
+async def transaction(pool: Any) -> AsyncIterator[Any]:
+    """A connection in a transaction."""
+    async with pool.acquire(timeout=TIMEOUT_SECONDS) as connection, connection.transaction():
+        yield connection
 
-    calls: int
-    accepted: bool
+
+async def hold_devices(connection: Any, epochs: Mapping[int, int]) -> dict[int, int]:
+    """Keep other callers of these devices away until the end of the transaction.
+
+    Answers the highest epoch each has met, these included; a device that another caller holds is
+    left out.
+    """
+    devices = sorted(epochs)
+    rows = await connection.fetch(
+        _HOLD, devices, [epochs[device] for device in devices], timeout=TIMEOUT_SECONDS
+    )
+    met = {row["device_id"]: row["epoch"] for row in rows}
+    risen = [device for device, epoch in met.items() if epoch < epochs[device]]
+    if risen:
+        met |= {device: epochs[device] for device in risen}
+        await connection.execute(
+            _RAISE, risen, [met[device] for device in risen], timeout=TIMEOUT_SECONDS
+        )
+    return met
 
 
-class Memory:
-    """The simulator's tables."""
+async def known(connection: Any, message_ids: Sequence[int]) -> dict[int, Known]:
+    """What earlier calls left of those of these messages that had any."""
+    rows = await connection.fetch(_KNOWN, message_ids, timeout=TIMEOUT_SECONDS)
+    return {row["message_id"]: Known(row["calls"], row["attempt"]) for row in rows}
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
 
-    async def receive(
-        self,
-        device_id: int,
-        epoch: int,
-        message_ids: Sequence[int],
-        decide: Callable[[dict[int, Earlier]], tuple[list[Call], list[tuple[datetime, Owed]]]],
-    ) -> bool:
-        """Count the calls and owe their callbacks; False, and nothing, for an epoch that is over.
+async def keep(connection: Any, calls: Sequence[Call], owed: Sequence[Owed]) -> None:
+    """Count calls and owe their callbacks."""
+    await connection.execute(
+        _KEEP,
+        [send.message_id for send, _, _ in calls],
+        [send.attempt for send, _, _ in calls],
+        [send.device_id for send, _, _ in calls],
+        [send.epoch for send, _, _ in calls],
+        [answer.accepted for _, _, answer in calls],
+        [called_at for _, called_at, _ in calls],
+        [pack.due_at for pack in owed],
+        [msgspec.json.encode(pack) for pack in owed],
+        timeout=TIMEOUT_SECONDS,
+    )
 
-        `decide` is given what earlier calls left and answers what to count and what to owe.
-        """
-        async with self._pool.acquire() as connection, connection.transaction():
-            if await connection.fetchval(_FENCE, device_id, epoch, timeout=TIMEOUT_SECONDS) is None:
-                return False
-            rows = await connection.fetch(_EARLIER, message_ids, timeout=TIMEOUT_SECONDS)
-            calls, owed = decide(
-                {row["message_id"]: Earlier(row["calls"], row["accepted"]) for row in rows}
-            )
-            await connection.execute(
-                _COUNT,
-                device_id,
-                epoch,
-                [call.send.message_id for call in calls],
-                [call.send.attempt for call in calls],
-                [call.accepted for call in calls],
-                [call.called_at for call in calls],
-                timeout=TIMEOUT_SECONDS,
-            )
-            if owed:
-                await connection.execute(
-                    _OWE,
-                    [due_at for due_at, _ in owed],
-                    [msgspec.json.encode(body) for _, body in owed],
-                    timeout=TIMEOUT_SECONDS,
-                )
-        return True
 
-    async def pay(
-        self, call_back: Callable[[Sequence[Callback | Inbound]], Awaitable[None]]
-    ) -> int:
-        """Hand over callbacks that are due; they are owed until the other side has them."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(_DUE, OWED_LIMIT, timeout=TIMEOUT_SECONDS)
-            if rows:
-                due = [_decode(row["body"]) for row in rows]
-                called: list[Callback | Inbound] = []
-                for owed in due:
-                    called += owed.statuses
-                    called += owed.inbound
-                await call_back(called)
-                await connection.execute(
-                    _PAID, [row["id"] for row in rows], timeout=TIMEOUT_SECONDS
-                )
-        return len(rows)
+async def pay(
+    pool: Any, call_back: Callable[[Sequence[Callback | Inbound]], Awaitable[None]]
+) -> bool:
+    """Hand over callbacks that are due; whether there were any.
 
-    async def forget_old_calls(self) -> None:
-        """Drop calls more than a day old."""
-        await self._pool.execute(_FORGET, timeout=TIMEOUT_SECONDS)
+    They are owed until the other side has them. What another process is handing over is passed by.
+    """
+    async with transaction(pool) as connection:
+        rows = await connection.fetch(_DUE, PAY_LIMIT, timeout=TIMEOUT_SECONDS)
+        if rows:
+            due: list[Callback | Inbound] = []
+            for row in rows:
+                pack = _decode(row["body"])
+                due += pack.statuses
+                due += pack.inbound
+            async with asyncio.timeout(CALL_BACK_SECONDS):
+                await call_back(due)
+            await connection.execute(_PAID, [row["id"] for row in rows], timeout=TIMEOUT_SECONDS)
+    return bool(rows)
+
+
+async def forget(pool: Any) -> bool:
+    """Drop some calls that are more than a day old; whether there may be more of them."""
+    done: str = await pool.execute(_FORGET, FORGET_LIMIT, timeout=TIMEOUT_SECONDS)
+    return done == f"DELETE {FORGET_LIMIT}"

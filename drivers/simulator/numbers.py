@@ -21,21 +21,27 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What the person writes back, so many seconds after the call."""
+
+    after_seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """What happens to a message to one number."""
 
-    steps: tuple[Step, ...] = ()
-    #: refused for good
+    steps: tuple[Step | Reply, ...] = ()
+    #: refused for good, with this code
     fails: str | None = None
-    #: no answer, no callback: handed over, and no word ever comes back
+    #: handed over, and the caller gets no answer
     silent: bool = False
     #: seconds before the answer
     slow_seconds: float = 0.0
-    #: how many first calls are throttled (the device) or meet a passing error (the message)
+    #: how many first calls are throttled (the device), and how many then meet a passing error
     throttled: int = 0
     errors: int = 0
-    #: what the person answers after the last step
-    answers: str | None = None
 
 
 _SENT = Step(0.05, Status.SENT)
@@ -58,8 +64,10 @@ MAGIC: dict[str, Script] = {
     ),
     f"{PREFIX}05": Script(steps=(_SENT, _DELIVERED), throttled=2),
     f"{PREFIX}06": Script(steps=(_SENT, _DELIVERED), errors=2),
-    f"{PREFIX}07": Script(steps=(_SENT, _DELIVERED), slow_seconds=10.0),
-    f"{PREFIX}08": Script(steps=(_SENT, _DELIVERED), answers="STOP"),
+    f"{PREFIX}07": Script(
+        steps=(Step(10.05, Status.SENT), Step(10.4, Status.DELIVERED)), slow_seconds=10.0
+    ),
+    f"{PREFIX}08": Script(steps=(_SENT, _DELIVERED, Reply(0.6, "STOP"))),
     f"{PREFIX}09": Script(
         steps=(
             _SENT,
