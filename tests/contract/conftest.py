@@ -1,0 +1,42 @@
+"""A driver, started against each provider that the driver suite knows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from drivers.driver import Driver
+from service.store.pool import Pool
+from tests.contract.other_side import SIDES, OtherSide, Start
+from tests.contract.witness import Sink, soon
+
+
+@pytest.fixture(params=SIDES)
+async def side(request: pytest.FixtureRequest, pool: Pool) -> AsyncIterator[OtherSide]:
+    async with SIDES[request.param](pool) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def start(side: OtherSide) -> AsyncIterator[Start]:
+    """Starts drivers, and closes them after the test."""
+    async with AsyncExitStack() as started:
+
+        async def start(sink: Sink) -> Driver:
+            driver = await side.start_driver(sink)
+            started.push_async_callback(lambda: soon(driver.close()))
+            return driver
+
+        yield start
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+async def driver(start: Start, sink: Sink) -> Driver:
+    return await start(sink)
