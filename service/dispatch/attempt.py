@@ -52,7 +52,9 @@ class Attempt:
 
     def begin(self, send: Send) -> bool:
         """Whether the call may be made right now: claim and lease still good, the slot free."""
-        plan = self._planned[send.message_id]
+        plan = self._planned.get(send.message_id)
+        if plan is None:
+            return False
         now = time.monotonic()
         if now > plan.claimed.good_until or now > plan.claimed.lease.until:
             return False
@@ -75,9 +77,13 @@ class Attempt:
         self._outcome(plan, outcome)
 
     def leftovers(self) -> tuple[list[Planned], list[Planned]]:
-        """What the driver returned without: calls begun and never reported, and never begun."""
+        """What the driver returned without: calls begun and never reported, and never begun.
+
+        Nothing can be begun or reported after this, as what is left goes its own way now.
+        """
         begun = [plan for id_, plan in self._planned.items() if id_ in self._begun]
         never = [plan for id_, plan in self._planned.items() if id_ not in self._begun]
+        self._planned.clear()
         return begun, never
 
 

@@ -70,7 +70,7 @@ def test_is_wrong_in_different_ways() -> None:
 
 
 def test_never_touches_the_magic_numbers_of_the_simulator() -> None:
-    assert not any((e164(m) or "").startswith("+6011555500") for m in MESSAGES)
+    assert not any((e164(m) or "").startswith("+60115550000") for m in MESSAGES)
 
 
 @pytest.mark.parametrize(
