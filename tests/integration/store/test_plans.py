@@ -1,0 +1,152 @@
+"""Every statement that runs often finds its rows by an index, with a million messages there."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.core.lifecycle import Change, Status
+from service.embedded import EmbeddedPostgres
+from service.store import claims, messages, record
+from service.store.claims import Orphan, Parking
+from service.store.messages import MessageFilter
+from service.store.queries import load
+from tests.integration.store.explained import Explained
+
+ACCOUNTS = 100
+ROWS = 1_000_000
+#: Half of the messages lie on each side of the edge of two partitions.
+FIRST = 5_000_000 - ROWS // 2
+FILL = f"""
+SET synchronous_commit = off;
+SELECT setval('messages_id_seq', {FIRST - 1});
+SELECT ensure_message_partitions();
+INSERT INTO accounts (name, email, balance) SELECT 'a', n || '@example.com', 0
+    FROM generate_series(1, {ACCOUNTS}) n;
+INSERT INTO devices (account_id, name, driver, state, shard)
+    SELECT id, 'd', 'simulator', 'ready', id % 2 FROM accounts;
+UPDATE shard_leases SET owner = 'worker', epoch = 1;
+INSERT INTO contacts (account_id, phone) SELECT n % {ACCOUNTS} + 1, '+6012' || n
+    FROM generate_series(1000000, 1050000) n;
+INSERT INTO messages (id, account_id, device_id, campaign_id, contact_id, phone, body, status,
+        credit, priority, created_at)
+    SELECT n, n % {ACCOUNTS} + 1, n % {ACCOUNTS} + 1, n / 10000, n % 50000,
+        '+6012' || n % 900000, 'hello',
+        CASE WHEN n % 20 = 0 THEN 'queued' ELSE 'delivered' END::message_status,
+        CASE WHEN n % 20 = 0 THEN 'reserved' ELSE 'settled' END::message_credit,
+        n % 3, '2026-11-23'::timestamptz + make_interval(secs => (n - {FIRST}) / 100.0)
+    FROM generate_series({FIRST}, {FIRST + ROWS - 1}) n;
+INSERT INTO parked SELECT id, device_id, priority, created_at, 'behind'
+    FROM messages WHERE status = 'queued';
+ANALYZE;
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
+    """A database with a million messages in two partitions."""
+    server = postgres_server.dsn
+    name = f"plans_{uuid.uuid4().hex}"
+    address = f"{server.rpartition('/')[0]}/{name}"
+
+    async def execute(dsn: str, statement: str) -> None:
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=180)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close(timeout=5)
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
+        runner.run(execute(address, FILL))
+        yield address
+        runner.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def explained(filled: str) -> AsyncIterator[Explained]:
+    """In the place of a connection to it."""
+    connection = await asyncpg.connect(filled, timeout=10, command_timeout=30)
+    yield Explained(connection)
+    await connection.close(timeout=5)
+
+
+IDS = list(range(FIRST + 20_000, FIRST + 22_000, 20))
+AT = datetime.now(UTC)
+CHANGES = [Change(id_, 1, Status.DELIVERED, AT, "p") for id_ in IDS]
+PARKINGS = [Parking(id_, AT, "behind") for id_ in IDS]
+SWEEPS = load("sweeps")
+
+BY_ID = {("messages", "messages_pkey")}
+PARKED = {("parked", "parked_pkey")}
+OF_ACCOUNT = {("messages", "messages_account_id_id_idx")}
+
+Ask = Callable[[Any], Awaitable[object]]
+
+
+def page(below_id: int | None = None, **narrowed: Any) -> Ask:
+    return lambda c: messages.page(
+        c, 7, MessageFilter(**narrowed), below_id=below_id, limit=25, offset=0
+    )
+
+
+#: What is asked, and how it may come to the messages and the parked.
+CASES: dict[str, tuple[Ask, set[tuple[str, str]]]] = {
+    "claim": (
+        lambda c: claims.claim(c, IDS, worker="worker", epochs={0: 1, 1: 1}, claim_id=7),
+        BY_ID | PARKED,
+    ),
+    "give_back": (lambda c: claims.give_back(c, IDS, 7), BY_ID),
+    "unclaimed": (lambda c: claims.unclaimed(c, IDS), BY_ID),
+    "orphaned_messages": (lambda c: claims.orphaned_messages(c, Orphan(7, 0, IDS)), BY_ID),
+    "merge": (lambda c: record.merge(c, CHANGES, doubt_seconds=1.0), BY_ID | PARKED),
+    "park": (lambda c: claims.park(c, PARKINGS), BY_ID),
+    "unpark_gone": (lambda c: claims.unpark_gone(c, IDS), PARKED),
+    "due": (
+        lambda c: claims.due(c, dict.fromkeys(range(1, 11), 100)),
+        {("parked", "parked_due")},
+    ),
+    "oldest_young": (
+        lambda c: c.fetchval(SWEEPS["oldest_young"], FIRST + 1000, 600.0, 20_000),
+        BY_ID,
+    ),
+    "park_unpointed": (
+        lambda c: c.execute(SWEEPS["park_unpointed"], FIRST + 1000, FIRST + 21_000),
+        BY_ID,
+    ),
+    "resend": (lambda c: c.execute(SWEEPS["resend"], IDS), BY_ID),
+    "release_unconfirmed": (lambda c: c.fetch(SWEEPS["release_unconfirmed"], IDS), BY_ID),
+    "one": (lambda c: messages.one(c, 7, IDS[0]), OF_ACCOUNT | PARKED),
+    "page": (page(), OF_ACCOUNT | PARKED),
+    "page below an id": (page(below_id=FIRST + 9000), OF_ACCOUNT | PARKED),
+    "page of a status": (page(status="queued"), OF_ACCOUNT | PARKED),
+    "page of a phone": (
+        page(phone="+6012100"),
+        OF_ACCOUNT | {("messages", "messages_account_id_phone_id_idx")} | PARKED,
+    ),
+    "page of a contact": (
+        page(contact_id=77),
+        OF_ACCOUNT | {("messages", "messages_contact_id_id_idx")} | PARKED,
+    ),
+    "count": (lambda c: messages.count(c, 7, MessageFilter(), limit=10_000), OF_ACCOUNT),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_rows_are_found_by_an_index(explained: Explained, name: str) -> None:
+    ask, wanted = CASES[name]
+    await ask(explained)
+    assert {scan for scan in explained.scans if scan[0] in ("messages", "parked")} == wanted
+
+
+@pytest.mark.parametrize("name", list(CASES)[:6])
+async def test_only_the_partition_of_the_ids_is_read(explained: Explained, name: str) -> None:
+    ask, _ = CASES[name]
+    await ask(explained)
+    assert explained.partitions == [{"messages_000000"}] * 2
