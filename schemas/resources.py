@@ -19,8 +19,6 @@ _TIMES = (
     "read_at",
     "failed_at",
 )
-#: why a parked row waits, in the words of the API
-_WAITING = {"parked": "held"}
 
 
 def instant(at: datetime | None) -> str | None:
@@ -55,8 +53,7 @@ def message(row: Mapping[str, Any]) -> dict[str, Any]:
 def _waiting(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row["status"] not in ("scheduled", "queued"):
         return None
-    reason = row["waiting_reason"] or "behind"
     return {
-        "reason": _WAITING.get(reason, reason),
-        "earliest_at": instant(row["waiting_until"] or row["send_at"]),
+        "reason": row["waiting_reason"] or "behind",
+        "earliest_at": instant(row["waiting_until"]),
     }

@@ -57,8 +57,8 @@ class Addresses:
     ops: str
 
 
-class PortTaken(Exception):
-    """Somebody else listens there."""
+class CannotListen(Exception):
+    """The address is taken, or not one of this machine's."""
 
 
 class App:
@@ -137,7 +137,7 @@ class App:
         callbacks = CallbackConsumer(bus, recorder)
         await callbacks.start()
         self._on_stop("callbacks", callbacks.close)
-        sweeps = Sweeps(pool, relay)
+        sweeps = Sweeps(pool, relay, recorder)
         sweeps.start()
         self._on_stop("sweeps", sweeps.close)
 
@@ -174,12 +174,15 @@ class App:
             try:
                 await web.TCPSite(runner, host, candidate, backlog=BACKLOG).start()
             except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
+                if error.errno != errno.EADDRINUSE or tries == 1:
+                    setting = "HANTAR_LISTEN" if name == "api" else "HANTAR_OPS_LISTEN"
+                    raise CannotListen(
+                        f"cannot listen on {address} ({error.strerror}): set {setting}"
+                    ) from error
                 log.warning("port_taken", listener=name, port=candidate)
             else:
                 return f"http://{address.rpartition(':')[0]}:{candidate or _port(runner)}"
-        raise PortTaken(f"{address} is taken: set HANTAR_{'' if name == 'api' else 'OPS_'}LISTEN")
+        raise CannotListen(f"{address} and the {tries - 1} ports after it are taken")
 
     def _on_stop(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         async def bounded() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import structlog
 
-from service.app import Addresses, App, PortTaken
+from service.app import Addresses, App, CannotListen
 from service.bus.topology import TopologyMismatch, declare
 from service.cli.database import FAILED, URL_FILE
 from service.cli.demo import prepare_demo, print_demo
@@ -44,7 +44,7 @@ def run(roles: str | None, listen: str | None, ops_listen: str | None) -> None:
     _configure_logs(settings)
     try:
         asyncio.run(_run(settings))
-    except (*FAILED, TopologyMismatch, PortTaken) as error:
+    except (*FAILED, TopologyMismatch, CannotListen) as error:
         raise click.ClickException(_explain(error)) from None
 
 
@@ -178,7 +178,7 @@ def _configure_logs(settings: Settings) -> None:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, MigrationError | TopologyMismatch | PortTaken):
+    if isinstance(error, MigrationError | TopologyMismatch | CannotListen):
         return str(error)
     if isinstance(error, UNAVAILABLE):
         return f"a server cannot be reached ({type(error).__name__}: {error})"

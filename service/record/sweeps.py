@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from service.core.lifecycle import Change, Status
+from service.record.recorder import Recorder
 from service.relay import Relay
 from service.store import outbox, sweeps
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
@@ -18,14 +21,19 @@ log = structlog.get_logger(__name__)
 UNPOINTED_SECONDS = 600.0
 #: An unconfirmed message nobody resolves keeps its credit this long.
 RELEASE_SECONDS = 72 * 3600.0
+#: How far back the first look for expired messages goes.
+EXPIRY_REACH = timedelta(days=7)
+EXPIRED = "its time passed before it was sent"
 
 
 class Sweeps:
     """Runs every sweep at its own pace until closed; a failed round is tried again next time."""
 
-    def __init__(self, pool: Pool, relay: Relay) -> None:
+    def __init__(self, pool: Pool, relay: Relay, recorder: Recorder) -> None:
         self._pool = pool
         self._relay = relay
+        self._recorder = recorder
+        self._expired_since = datetime.now(UTC) - EXPIRY_REACH
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -33,6 +41,7 @@ class Sweeps:
         rounds: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
             ("unpointed", 5.0, self._unpointed),
             ("doubts", 1.0, self._doubts),
+            ("expired", 2.0, self._expired),
             ("outbox_state", 1.0, self._outbox_state),
             ("answers", 60.0, self._answers),
             ("partitions", 60.0, self._partitions),
@@ -67,6 +76,20 @@ class Sweeps:
             decided = await sweeps.decide_doubts(connection, release_seconds=RELEASE_SECONDS)
         if decided.resent or decided.released:
             log.warning("doubts_decided", resent=decided.resent, released=decided.released)
+
+    async def _expired(self) -> None:
+        """Mark what expired where no claim comes by; the claim marks the others."""
+        began = datetime.now(UTC)
+        ids = await sweeps.expired(self._pool, since=self._expired_since)
+        await self._recorder.put(
+            [
+                Change(id_, 0, Status.EXPIRED, began, error_code="expired", error_detail=EXPIRED)
+                for id_ in ids
+            ]
+        )
+        if len(ids) < sweeps.EXPIRED_LIMIT:
+            # A minute of overlap, as the clocks of this process and of the database differ.
+            self._expired_since = began - timedelta(minutes=1)
 
     async def _outbox_state(self) -> None:
         state = await outbox.state(self._pool)

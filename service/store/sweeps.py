@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
@@ -15,6 +16,7 @@ _AUDIT = load("audit")
 #: Rows one look covers.
 UNPOINTED_LIMIT = 20_000
 DOUBTS_LIMIT = 500
+EXPIRED_LIMIT = 1000
 ANSWERS_LIMIT = 5000
 
 
@@ -36,6 +38,12 @@ async def park_unpointed(pool: Pool, *, older_than_seconds: float) -> int:
         done: str = await connection.execute(_SQL["park_unpointed"], low, high)
         await connection.execute(_SQL["move_watermark"], high)
     return int(done.rsplit(" ", 1)[1])
+
+
+async def expired(pool: Pool, *, since: datetime) -> list[int]:
+    """Waiting messages whose time has passed since then; at most EXPIRED_LIMIT."""
+    rows = await pool.fetch(_SQL["expired"], since, EXPIRED_LIMIT)
+    return [row["id"] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

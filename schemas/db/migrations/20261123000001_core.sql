@@ -185,6 +185,7 @@ ALTER SEQUENCE messages_id_seq OWNED BY messages.id;
 CREATE INDEX messages_account ON messages (account_id, id);
 CREATE INDEX messages_phone ON messages (account_id, phone, id);
 CREATE INDEX messages_campaign ON messages (campaign_id, id) WHERE campaign_id IS NOT NULL;
+CREATE INDEX messages_expiry ON messages (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX messages_contact ON messages (contact_id, id) WHERE contact_id IS NOT NULL;
 
 -- Makes the partition in use and the next one. A table is filled first and attached then, as

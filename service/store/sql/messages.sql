@@ -3,7 +3,11 @@
 SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_id, m.device_id,
     d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
     m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
-    m.read_at, m.failed_at, p.reason AS waiting_reason, p.not_before AS waiting_until
+    m.read_at, m.failed_at,
+    CASE WHEN d.paused THEN 'paused' WHEN d.state NOT IN ('ready', 'throttled') THEN 'not_ready'
+        ELSE p.reason END AS waiting_reason,
+    CASE WHEN NOT d.paused AND d.state IN ('ready', 'throttled')
+        THEN NULLIF(GREATEST(p.not_before, d.hold_until, now()), now()) END AS waiting_until
 FROM messages m
 JOIN devices d ON d.id = m.device_id
 LEFT JOIN parked p ON p.message_id = m.id
@@ -14,7 +18,11 @@ WHERE m.account_id = $1 AND m.id = $2
 SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_id, m.device_id,
     d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
     m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
-    m.read_at, m.failed_at, p.reason AS waiting_reason, p.not_before AS waiting_until
+    m.read_at, m.failed_at,
+    CASE WHEN d.paused THEN 'paused' WHEN d.state NOT IN ('ready', 'throttled') THEN 'not_ready'
+        ELSE p.reason END AS waiting_reason,
+    CASE WHEN NOT d.paused AND d.state IN ('ready', 'throttled')
+        THEN NULLIF(GREATEST(p.not_before, d.hold_until, now()), now()) END AS waiting_until
 FROM messages m
 JOIN devices d ON d.id = m.device_id
 LEFT JOIN parked p ON p.message_id = m.id

@@ -20,6 +20,14 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) o) AS depth,
     COALESCE(EXTRACT(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1)), 0)
         ::double precision AS oldest_seconds
 
+-- name: expired
+-- Waiting messages whose time passed in this range and that no claim has come to since, as with
+-- a device that is paused.
+SELECT id FROM messages
+WHERE expires_at > $1 AND expires_at <= now() - interval '2 seconds'
+    AND status IN ('queued', 'scheduled')
+ORDER BY expires_at LIMIT $2
+
 -- name: lock_watermark
 -- Be the only one who looks for rows that nothing points to.
 SELECT message_id FROM watermarks WHERE name = 'unpointed' FOR UPDATE SKIP LOCKED
