@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
+
+
+_SCHEMES = {"database_url": ("postgresql", "postgres"), "amqp_url": ("amqp", "amqps")}
 
 
 class SettingsError(Exception):
@@ -18,7 +29,9 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Read once at start, frozen; each field is `HANTAR_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="HANTAR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="HANTAR_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL 15 or newer; without it the embedded default is started"
@@ -74,6 +87,18 @@ class Settings(BaseSettings):
             raise ValueError("must be host:port")
         return value
 
+    @field_validator("database_url", "amqp_url")
+    @classmethod
+    def _sound_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        schemes = _SCHEMES[str(info.field_name)]
+        if value is not None and not _is_url(value.get_secret_value(), schemes):
+            # The value is not quoted, as it holds a password.
+            raise ValueError(
+                f"must be {schemes[0]}://user:password@host:port/name, with special characters "
+                "of the password written as %XX"
+            )
+        return value
+
     @model_validator(mode="after")
     def _servers_go_together(self) -> Self:
         if (self.database_url is None) != (self.amqp_url is None):
@@ -111,6 +136,15 @@ def load(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and not parts.fragment
 
 
 def _sentence(fault: object) -> str:

@@ -47,6 +47,24 @@ _NAME = _Name()
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resource as JSON.")
 
 
+class _Instant(click.ParamType[datetime]):
+    """A time to come."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail("must look like 2027-01-31T08:00:00Z", param, ctx)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        if at <= datetime.now(UTC):
+            self.fail("must lie ahead", param, ctx)
+        return at
+
+
 @click.group()
 def account() -> None:
     """Accounts: who sends."""
@@ -96,15 +114,16 @@ def key() -> None:
 @key.command("create")
 @click.option("--account", "account_id", type=_ID, required=True)
 @click.option("--name", type=_NAME, required=True)
-@click.option("--expires-at", type=click.DateTime(), help="In UTC; default never.")
+@click.option(
+    "--expires-at", type=_Instant(), help="RFC 3339, UTC if it says no zone; default never."
+)
 @_as_json
 def key_create(account_id: int, name: str, expires_at: datetime | None, as_json: bool) -> None:
     """Create a key and print it, this once."""
     secret = new_key()
-    until = expires_at.replace(tzinfo=UTC) if expires_at else None
     row = with_database(
         lambda c: accounts.create_key(
-            c, account_id, name=name, key_hash=key_hash(secret), expires_at=until
+            c, account_id, name=name, key_hash=key_hash(secret), expires_at=expires_at
         )
     )
     _print_one(row, as_json, key=secret)
