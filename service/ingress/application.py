@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 #: Nothing may take longer; each step inside has a shorter limit of its own.
 REQUEST_SECONDS = 30.0
+AUTHENTICATE_SECONDS = 5.0
 #: Answered while the body is still on its way; whoever reads this need not send the rest.
 _BODY_UNREAD = frozenset({408, 413})
 _REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
@@ -139,7 +140,8 @@ def _authenticated(pool: Pool) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         found = request.match_info.http_exception is None
         if found and request.path.startswith("/api/"):
-            request[CALLER] = await authenticate(request, pool)
+            async with asyncio.timeout(AUTHENTICATE_SECONDS):
+                request[CALLER] = await authenticate(request, pool)
         return await handler(request)
 
     return middleware

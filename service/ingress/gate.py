@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 MOST_ENTRIES = 20_000
 OLDEST_SECONDS = 60.0
 LOOK_SECONDS = 1.0
+#: A database that takes longer to answer so little is not available.
+ANSWER_SECONDS = 2.0
 
 
 class Gate:
@@ -59,7 +61,8 @@ class Gate:
     async def _look(self) -> None:
         before = self._closed_by
         try:
-            state = await outbox.state(self._pool)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                state = await outbox.state(self._pool)
         except UNAVAILABLE:
             self._closed_by = "The database is not available."
         else:
