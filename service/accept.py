@@ -96,10 +96,10 @@ class Accept:
 
         async def work(connection: Connection) -> tuple[Answer, list[Entry]]:
             drafts, faulty = draft_bulk(request, now)
-            if not drafts:
-                raise _all_rejected(faulty)
             ready, refused = await resolve(connection, account_id, drafts)
             rejected = sorted([*faulty, *refused], key=lambda item: item.index)
+            for item in rejected:
+                metrics.REJECTED.labels(item.code).inc()
             if not ready:
                 raise _all_rejected(rejected)
             written = await write(connection, account_id, ready)

@@ -62,11 +62,11 @@ class Recorder:
 
     def start(self) -> None:
         """Begin to write."""
+        metrics.UNWRITTEN.set_function(lambda: self._group.depth)
         self._group.start()
 
     def put(self, changes: Sequence[Change | Through]) -> asyncio.Future[Sequence[None]]:
         """Write these; the future is done when they are committed."""
-        metrics.UNWRITTEN.set(self._group.depth)
         return self._group.put(changes)
 
     async def opt_out(self, *, device_id: int, phone: str, at: datetime) -> None:
@@ -113,7 +113,6 @@ class Recorder:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 metrics.GROUP_SIZE.labels("record").observe(len(items))
-                metrics.UNWRITTEN.set(self._group.depth)
                 return [None] * len(items)
 
     async def _write_once(self, changes: list[Change], claims: list[int]) -> None:

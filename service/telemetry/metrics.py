@@ -88,8 +88,3 @@ IN_FLIGHT = Gauge(
     "hantar_in_flight", "Messages claimed and without outcome here.", registry=REGISTRY
 )
 UNWRITTEN = Gauge("hantar_record_unwritten", "Status changes not yet written.", registry=REGISTRY)
-LEDGER_DRIFT = Gauge(
-    "hantar_ledger_drift_accounts",
-    "Accounts whose ledger, balance and messages do not agree.",
-    registry=REGISTRY,
-)
