@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from functools import partial
 
 import structlog
@@ -51,7 +52,10 @@ class Relay:
             if self._closing or len(self._publishing) >= CAPACITY:
                 return
             if entry.id not in self._publishing:
-                task = asyncio.create_task(self._publish(entry), name="relay:publish")
+                # Its own context: it outlives the request it began in, and logs for itself.
+                task = asyncio.create_task(
+                    self._publish(entry), name="relay:publish", context=Context()
+                )
                 self._publishing[entry.id] = task
                 task.add_done_callback(partial(self._published, entry.id))
 

@@ -52,7 +52,7 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Their warnings repeat what our own events say; their debug lines hold payloads.
-    for library in ("aio_pika", "aiormq", "asyncio", "aiohttp.access"):
+    for library in ("aio_pika", "asyncio", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    # It prints the whole body of a message that was returned too late.
-    logging.getLogger("aiormq.channel").setLevel(logging.CRITICAL)
+    # It prints the body of a message returned too late, and says again what our events say.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)

@@ -24,7 +24,8 @@ except RuntimeError:
     log.exception("round_failed")
 logging.getLogger("some.library").warning("library %s", "speaks")
 logging.getLogger("aio_pika").warning("payload +60111")
-logging.getLogger("aiormq").error("connection lost")
+logging.getLogger("aiohttp.server").error("connection lost")
+logging.getLogger("aiormq").error("a returned body")
 """
 
 
