@@ -147,7 +147,7 @@ def parse_template(text: str) -> Template:
     try:
         return Template.parse(text)
     except TemplateError as error:
-        raise invalid("body", f"{error} (at character {error.position + 1}).") from error
+        raise invalid("body", str(error)) from error
 
 
 def render(

@@ -100,8 +100,4 @@ See how many are delivered (meta.total):
 
 
 def _sample() -> str:
-    sample = Path(str(files("schemas").joinpath("examples", "bulk-1000.json")))
-    try:
-        return str(sample.relative_to(Path.cwd()))
-    except ValueError:
-        return str(sample)
+    return str(Path(str(files("schemas").joinpath("examples", "bulk-1000.json"))).resolve())
