@@ -62,7 +62,7 @@ async def test_a_partition_has_the_indexes_and_the_room_of_the_first(pool: Pool)
     )
     assert [row["relname"] for row in rows] == [f"messages_00000{n}" for n in range(3)]
     assert len({(tuple(row["indexes"]), tuple(row["reloptions"])) for row in rows}) == 1
-    assert len(rows[0]["indexes"]) == 5
+    assert len(rows[0]["indexes"]) >= 5
     assert "fillfactor=70" in rows[0]["reloptions"]
 
 
@@ -96,10 +96,7 @@ async def test_no_index_holds_what_changes_after_the_insert(pool: Pool) -> None:
         "WHERE i.indrelid = 'messages'::regclass AND (a.attnum = ANY(i.indkey::int2[]) "
         "OR pg_get_expr(i.indpred, i.indrelid) ~ ('\\m' || a.attname || '\\M')) AND a.attnum > 0"
     )
-    assert {row["attname"] for row in rows} == {
-        "id",
-        "account_id",
-        "phone",
-        "campaign_id",
-        "contact_id",
-    }
+    indexed = {row["attname"] for row in rows}
+    assert {"id", "account_id", "phone", "campaign_id", "contact_id"} <= indexed
+    never_change = {"template_id", "device_id", "reference", "send_at", "expires_at", "created_at"}
+    assert indexed <= {"id", "account_id", "phone", "campaign_id", "contact_id", *never_change}

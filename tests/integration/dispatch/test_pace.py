@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from tests.integration.dispatch.calls import (
+    calls_of,
+    most_in_a_window,
+    order_of,
+    pause,
+    send,
+    send_bulk,
+)
+from tests.system import Account, Hantar, eventually
+
+
+async def called(hantar: Hantar, ids: list[int], count: int, *, within: float = 20.0) -> None:
+    async def look() -> bool:
+        return len(await calls_of(hantar.pool, ids)) >= count
+
+    await eventually(look, within_seconds=within)
+
+
+async def set_rate(hantar: Hantar, account: Account, per_second: float) -> None:
+    await hantar.pool.execute(
+        "UPDATE devices SET per_second = $2 WHERE id = $1", account.device_id, per_second
+    )
+
+
+async def test_a_device_keeps_its_limit_in_every_second_and_uses_it(hantar: Hantar) -> None:
+    account = await hantar.account(per_second=20.0)
+    ids = await send_bulk(hantar, account, 120)
+    await called(hantar, ids, 120)
+    times = await calls_of(hantar.pool, ids)
+    assert most_in_a_window(times, 1.0) <= 20
+    used = (len(times) - 1) / (times[-1] - times[0]) / 20.0
+    assert used >= 0.95, f"{used:.3f} of its rate"
+
+
+async def test_devices_do_not_share_their_limits(hantar: Hantar) -> None:
+    slow, fast = await hantar.account(per_second=1.0), await hantar.account(per_second=100.0)
+    waiting = await send_bulk(hantar, slow, 20)
+    ids = await send_bulk(hantar, fast, 100)
+    await called(hantar, ids, 100)
+    assert len(await calls_of(hantar.pool, waiting)) < 20
+
+
+async def test_the_urgent_goes_first_and_the_rest_in_its_order(hantar: Hantar) -> None:
+    account = await hantar.account(per_second=20.0)
+    low = await send_bulk(hantar, account, 60)
+    await called(hantar, low, 5)
+    normal = await send(hantar, account, "+60191111111")
+    high = await send(hantar, account, "+60192222222", priority="high")
+    accepted_at = time.monotonic()
+    await called(hantar, [*low, normal, high], 62)
+    [urgent_at] = await calls_of(hantar.pool, [high])
+    overtaking = [at for at in await calls_of(hantar.pool, low) if accepted_at < at < urgent_at]
+    # What was already claimed for its slot is not called back.
+    assert len(overtaking) <= 3
+    order = await order_of(hantar.pool, [*low, normal, high])
+    assert order.index(normal) < 30
+    assert [id_ for id_ in order if id_ in set(low)] == low
+
+
+async def test_a_flood_is_parked_and_goes_out_once_and_in_order_at_a_new_rate(
+    hantar: Hantar,
+) -> None:
+    account = await hantar.account(per_second=2.0)
+    ids = await send_bulk(hantar, account, 300)
+
+    async def parked() -> int:
+        found: int = await hantar.pool.fetchval("SELECT count(*) FROM parked")
+        return found
+
+    # A lane holds a minute of its device's time, and nothing of a device not known yet.
+    await eventually(parked)
+    assert await parked() >= 300 - 120 - 2
+    await set_rate(hantar, account, 200.0)
+    await called(hantar, ids, 300)
+    assert await order_of(hantar.pool, ids) == ids
+    assert await parked() == 0
+
+
+async def test_a_limit_that_is_lowered_holds_within_two_seconds(hantar: Hantar) -> None:
+    account = await hantar.account(per_second=50.0)
+    ids = await send_bulk(hantar, account, 400)
+    await called(hantar, ids, 20)
+    await set_rate(hantar, account, 5.0)
+    lowered_at = time.monotonic()
+
+    async def three_seconds_of_it() -> bool:
+        return (await calls_of(hantar.pool, ids))[-1] > lowered_at + 5.0
+
+    await eventually(three_seconds_of_it)
+    after = [at for at in await calls_of(hantar.pool, ids) if at > lowered_at + 2.0]
+    assert most_in_a_window(after, 1.0) <= 5
+
+
+async def test_a_paused_device_keeps_its_messages_and_sends_each_once_when_it_goes_on(
+    hantar: Hantar,
+) -> None:
+    account = await hantar.account(per_second=20.0)
+    ids = await send_bulk(hantar, account, 60)
+    await called(hantar, ids, 5)
+    await pause(hantar.pool, account, paused=True)
+
+    async def all_the_rest_waits() -> int:
+        counts = Counter(
+            row["status"] for row in await hantar.pool.fetch("SELECT status FROM messages")
+        )
+        parked: int = await hantar.pool.fetchval("SELECT count(*) FROM parked")
+        return parked if counts["queued"] == parked and not counts["sending"] else 0
+
+    left = await eventually(all_the_rest_waits)
+    sent = len(await calls_of(hantar.pool, ids))
+    assert sent + left == 60
+    # Another message through the same device joins them, and the first of them waits on.
+    late = await send(hantar, account, "+60191111111")
+    other = await hantar.account()
+    await hantar.until(other, await send(hantar, other), "delivered")
+    assert len(await calls_of(hantar.pool, [*ids, late])) == sent
+    await pause(hantar.pool, account, paused=False)
+    await called(hantar, [*ids, late], 61)
+    for id_ in (*ids, late):
+        await hantar.until(account, id_, "delivered")
+    times = await calls_of(hantar.pool, [*ids, late])
+    assert len(times) == 61
+    assert most_in_a_window(times, 1.0) <= 20
