@@ -6,6 +6,7 @@ The simulated WhatsApp counts calls and keeps nothing back: a second call is a s
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import yarl
@@ -18,8 +19,12 @@ from tests.system import Answer, eventually
 #: 988 messages over two devices of 80 a second take 6 s.
 BULK_SECONDS = 30.0
 KILL_SECONDS = 60.0
-#: A claim reaches 50 ms ahead, 4 messages at 80 a second; the rest waits for its answer.
+#: Claims reach 50 ms ahead: 4 messages at 80 a second, and some whose claim was just answered.
 IN_FLIGHT = 20
+#: Made by both dispatchers in less time than WhatsApp takes to answer.
+CALLS_UNANSWERED = 30
+#: By then it has decided on what it found.
+CALLS_OF_HEIR = 50
 
 
 def accepted(answer: Answer) -> dict[int, int]:
@@ -51,11 +56,27 @@ async def test_a_bulk_passes_through_four_processes(
     assert list(left.values()) == [0] * 6
 
 
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What a killed dispatcher left, when another one has taken over its shard."""
+
+    accepted: set[int]
+    #: handed over, and not answered in its lifetime
+    doubted_called: set[int]
+    #: claimed, and not handed over any more
+    doubted_uncalled: set[int]
+    died_at: float
+
+
 async def kill_a_dispatcher_amid(
     installation: Installation, messages: list[dict[str, Any]], *, after_calls: int
-) -> tuple[set[int], float]:
-    """Accepted ids and the time of death, once the other dispatcher has taken over its shard."""
-    ingress, victim, heir, _ = await installation.run(
+) -> Aftermath:
+    """Kill it while calls wait for their answers.
+
+    The recorder was stopped before, so that the heir cannot know what WhatsApp has to say on them.
+    """
+    installation.processes.environment["HANTAR_SIMULATOR_LATENCY_MS"] = "300"
+    ingress, victim, heir, recorder = await installation.run(
         "ingress", "dispatcher", "dispatcher", "recorder"
     )
     await installation.shared_out()
@@ -63,57 +84,74 @@ async def kill_a_dispatcher_amid(
     before = await installation.owners()
     places = accepted(await installation.bulk(ingress, {"messages": messages}))
     await installation.called(after_calls)
+    await installation.stop(recorder)
+    await installation.called(len(await installation.calls()) + CALLS_UNANSWERED)
     victim.kill()
     died_at = time.monotonic()
+    device = installation.devices[shard]
+    of_victim = {id_ for id_, place in places.items() if messages[place]["device"] == device}
     called = (await installation.calls()).keys()
-    of_victim = {
-        id_
-        for id_, place in places.items()
-        if messages[place]["device"] == installation.devices[shard]
-    }
     assert of_victim & called, "it died too early to prove anything"
     assert of_victim - called, "it died too late to prove anything"
 
     async def inherited() -> bool:
-        return held(heir) == set(installation.devices)
+        row = await installation.pool.fetchrow(
+            "SELECT (SELECT count(*) FROM simulator_calls WHERE device_id = $1 AND epoch > $3),"
+            " (SELECT count(*) FROM claims WHERE shard = $2 AND epoch <= $3) AS orphans",
+            device,
+            shard,
+            before[shard][1],
+        )
+        return row is not None and row["count"] >= CALLS_OF_HEIR and row["orphans"] == 0
 
     await eventually(inherited)
-    assert (await installation.owners())[shard][1] > before[shard][1]
-    return set(places), died_at
+    assert held(heir) == set(installation.devices)
+    doubted = await installation.with_status("unconfirmed")
+    assert doubted <= of_victim
+    return Aftermath(set(places), doubted & called, doubted - called, died_at)
 
 
 async def test_a_dispatcher_killed_amid_a_bulk_loses_and_doubles_nothing(
     installation: Installation,
 ) -> None:
-    """What was in its hands is in doubt: without a word on it, it is sent this once more."""
+    """What was in its hands is in doubt: if no word comes, it is sent this once more."""
     messages = [message | {"delivery": "at_least_once"} for message in installation.sample()]
-    ids, died_at = await kill_a_dispatcher_amid(installation, messages, after_calls=200)
-    assert len(ids) == VALID
-    await installation.delivered(ids, within_seconds=died_at + KILL_SECONDS - time.monotonic())
-    assert await installation.calls() == dict.fromkeys(ids, 1)
-    resent = await installation.pool.fetchval("SELECT count(*) FROM messages WHERE resent")
-    assert 0 < resent <= IN_FLIGHT
+    left = await kill_a_dispatcher_amid(installation, messages, after_calls=200)
+    await installation.run("recorder")
+    assert len(left.accepted) == VALID
+    assert left.doubted_called
+    within_seconds = left.died_at + KILL_SECONDS - time.monotonic()
+    await installation.delivered(left.accepted, within_seconds=within_seconds)
+    assert await installation.calls() == dict.fromkeys(left.accepted, 1)
+    resent = await installation.pool.fetch("SELECT id FROM messages WHERE resent")
+    assert {row["id"] for row in resent} == left.doubted_uncalled
     await installation.books_agree(spent=VALID)
 
 
 async def test_what_may_not_be_sent_again_stays_in_doubt_when_a_dispatcher_is_killed(
     installation: Installation,
 ) -> None:
-    ids, _ = await kill_a_dispatcher_amid(installation, installation.sample()[:500], after_calls=80)
+    messages = installation.sample()[:500]
+    left = await kill_a_dispatcher_amid(installation, messages, after_calls=50)
+    assert left.doubted_called
+
+    async def all_called() -> bool:
+        return not await installation.with_status("queued", "sending")
+
+    await eventually(all_called, within_seconds=BULK_SECONDS)
+    await installation.run("recorder")
 
     async def settled() -> bool:
-        called = (await installation.calls()).keys()
-        delivered = await installation.with_status("delivered")
         unconfirmed = await installation.with_status("unconfirmed")
-        return delivered == called and unconfirmed == ids - called
+        delivered = await installation.with_status("delivered")
+        return unconfirmed == left.doubted_uncalled and delivered == left.accepted - unconfirmed
 
     await eventually(settled, within_seconds=KILL_SECONDS)
-    assert set((await installation.calls()).values()) == {1}
-    unconfirmed = await installation.with_status("unconfirmed")
-    assert len(unconfirmed) <= IN_FLIGHT
+    assert await installation.calls() == dict.fromkeys(left.accepted - left.doubted_uncalled, 1)
+    assert len(left.doubted_uncalled) <= IN_FLIGHT
     reserved = await installation.pool.fetch("SELECT id FROM messages WHERE credit = 'reserved'")
-    assert {row["id"] for row in reserved} == unconfirmed
-    await installation.books_agree(spent=len(ids))
+    assert {row["id"] for row in reserved} == left.doubted_uncalled
+    await installation.books_agree(spent=len(left.accepted))
 
 
 async def test_dispatchers_are_replaced_one_by_one_amid_a_bulk(installation: Installation) -> None:
