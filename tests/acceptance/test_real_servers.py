@@ -108,6 +108,7 @@ async def kill_a_dispatcher_amid(
     assert held(heir) == set(installation.devices)
     doubted = await installation.with_status("unconfirmed")
     assert doubted <= of_victim
+    called = (await installation.calls()).keys()  # anew: its last call may have come in since
     return Aftermath(set(places), doubted & called, doubted - called, died_at)
 
 
