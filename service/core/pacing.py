@@ -65,17 +65,20 @@ class Pacer:
         self._slots: deque[float] = deque([now] * most, maxlen=most)
         self._made: deque[float] = deque([now] * most, maxlen=most)
         self._count = most
+        # Spacing goes by the plan: counted from late calls, each lateness would add to the next.
+        self._planned = now
 
     def next_at(self) -> float:
         """The earliest time of the next slot; -inf when nothing limits it."""
         if not self._budgets:
             return -math.inf
-        return max(self._opens_after(self._slots), self._slots[-1] + self._spacing)
+        return max(self._opens_after(self._slots), self._planned + self._spacing)
 
     def plan(self, now: float) -> tuple[int, float]:
         """Reserve the next slot: its number and its time, never before `now`."""
         at = max(now, self.next_at())
         self._slots.append(at)
+        self._planned = at
         self._count += 1
         return self._count - 1, at
 

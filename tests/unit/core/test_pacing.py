@@ -143,3 +143,16 @@ def test_a_late_call_shifts_the_window_behind_it() -> None:
     assert not pacer.begin(second, at)
     assert not pacer.begin(second, START + 2.8)
     assert pacer.begin(second, START + 2.91)
+
+
+def test_small_delays_do_not_add_up() -> None:
+    """Every call two milliseconds late costs that much of a second, not of every call."""
+    pacer = Pacer(Limits(per_second=20.0), START)
+    calls: list[float] = []
+    now = START
+    while len(calls) < 200:
+        slot, at = pacer.plan(now)
+        now = at + 0.002
+        assert pacer.begin(slot, now)
+        calls.append(now)
+    assert (len(calls) - 1) / (calls[-1] - calls[0]) >= 0.99 * 20.0
