@@ -29,8 +29,8 @@ async def set_rate(hantar: Hantar, account: Account, per_second: float) -> None:
 
 async def test_a_device_keeps_its_limit_in_every_second_and_uses_it(hantar: Hantar) -> None:
     account = await hantar.account(per_second=20.0)
-    ids = await send_bulk(hantar, account, 120)
-    await called(hantar, ids, 120)
+    ids = await send_bulk(hantar, account, 80)
+    await called(hantar, ids, 80)
     times = await calls_of(hantar.pool, ids)
     assert most_in_a_window(times, 1.0) <= 20
     used = (len(times) - 1) / (times[-1] - times[0]) / 20.0
@@ -47,18 +47,18 @@ async def test_devices_do_not_share_their_limits(hantar: Hantar) -> None:
 
 async def test_the_urgent_goes_first_and_the_rest_in_its_order(hantar: Hantar) -> None:
     account = await hantar.account(per_second=20.0)
-    low = await send_bulk(hantar, account, 60)
+    low = await send_bulk(hantar, account, 40)
     await called(hantar, low, 5)
     normal = await send(hantar, account, "+60191111111")
     high = await send(hantar, account, "+60192222222", priority="high")
     accepted_at = time.monotonic()
-    await called(hantar, [*low, normal, high], 62)
+    await called(hantar, [*low, normal, high], 42)
     [urgent_at] = await calls_of(hantar.pool, [high])
     overtaking = [at for at in await calls_of(hantar.pool, low) if accepted_at < at < urgent_at]
     # What was already claimed for its slot is not called back.
     assert len(overtaking) <= 3
     order = await order_of(hantar.pool, [*low, normal, high])
-    assert order.index(normal) < 30
+    assert order.index(normal) < 25
     assert [id_ for id_ in order if id_ in set(low)] == low
 
 
@@ -78,7 +78,7 @@ async def test_a_flood_is_parked_and_goes_out_once_and_in_order_at_a_new_rate(
     await set_rate(hantar, account, 200.0)
     await called(hantar, ids, 300)
     assert await order_of(hantar.pool, ids) == ids
-    assert await parked() == 0
+    assert await hantar.pool.fetchval("SELECT count(*) FROM parked") == 0
 
 
 async def test_a_limit_that_is_lowered_holds_within_two_seconds(hantar: Hantar) -> None:
@@ -88,10 +88,10 @@ async def test_a_limit_that_is_lowered_holds_within_two_seconds(hantar: Hantar) 
     await set_rate(hantar, account, 5.0)
     lowered_at = time.monotonic()
 
-    async def three_seconds_of_it() -> bool:
-        return (await calls_of(hantar.pool, ids))[-1] > lowered_at + 5.0
+    async def two_seconds_of_it() -> bool:
+        return (await calls_of(hantar.pool, ids))[-1] > lowered_at + 4.0
 
-    await eventually(three_seconds_of_it)
+    await eventually(two_seconds_of_it)
     after = [at for at in await calls_of(hantar.pool, ids) if at > lowered_at + 2.0]
     assert most_in_a_window(after, 1.0) <= 5
 
@@ -100,7 +100,7 @@ async def test_a_paused_device_keeps_its_messages_and_sends_each_once_when_it_go
     hantar: Hantar,
 ) -> None:
     account = await hantar.account(per_second=20.0)
-    ids = await send_bulk(hantar, account, 60)
+    ids = await send_bulk(hantar, account, 40)
     await called(hantar, ids, 5)
     await pause(hantar.pool, account, paused=True)
 
@@ -113,16 +113,16 @@ async def test_a_paused_device_keeps_its_messages_and_sends_each_once_when_it_go
 
     left = await eventually(all_the_rest_waits)
     sent = len(await calls_of(hantar.pool, ids))
-    assert sent + left == 60
+    assert sent + left == 40
     # Another message through the same device joins them, and the first of them waits on.
     late = await send(hantar, account, "+60191111111")
     other = await hantar.account()
     await hantar.until(other, await send(hantar, other), "delivered")
     assert len(await calls_of(hantar.pool, [*ids, late])) == sent
     await pause(hantar.pool, account, paused=False)
-    await called(hantar, [*ids, late], 61)
+    await called(hantar, [*ids, late], 41)
     for id_ in (*ids, late):
         await hantar.until(account, id_, "delivered")
     times = await calls_of(hantar.pool, [*ids, late])
-    assert len(times) == 61
+    assert len(times) == 41
     assert most_in_a_window(times, 1.0) <= 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +16,7 @@ from service.store import claims, messages, record
 from service.store.claims import Orphan, Parking
 from service.store.messages import MessageFilter
 from service.store.queries import load
+from tests.integration.fresh import execute, fresh_database
 from tests.integration.store.explained import Explained
 
 ACCOUNTS = 100
@@ -51,22 +51,12 @@ ANALYZE;
 @pytest.fixture(scope="module")
 def filled(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[str]:
     """A database with a million messages in two partitions."""
-    server = postgres_server.dsn
-    name = f"plans_{uuid.uuid4().hex}"
-    address = f"{server.rpartition('/')[0]}/{name}"
-
-    async def execute(dsn: str, statement: str) -> None:
-        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=180)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close(timeout=5)
-
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
+        database = fresh_database(postgres_server.dsn, template_database)
+        address = runner.run(database.__aenter__())
         runner.run(execute(address, FILL))
         yield address
-        runner.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+        runner.run(database.__aexit__(None, None, None))
 
 
 @pytest.fixture
