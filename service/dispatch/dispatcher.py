@@ -181,7 +181,8 @@ class Dispatcher:
         await self._recorder.put([])
         await acks_done()
         await self._close_consumers(shard)
-        self._shards.pop(lease.shard, None)
+        if self._shards.get(lease.shard) is shard:
+            del self._shards[lease.shard]
 
     async def _close_consumers(self, shard: Shard) -> None:
         consumers, shard.consumers = shard.consumers, []

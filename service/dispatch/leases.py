@@ -111,12 +111,14 @@ class Leases:
                     await self._round()
             except UNAVAILABLE as error:
                 log.warning("beat_failed", error=type(error).__name__)
+            except Exception:
+                log.exception("beat_failed")
             self._lose_lapsed()
 
     async def _round(self) -> None:
         async with self._dedicated as connection:
             before = time.monotonic()
-            mine = await store.beat(connection, self._worker)
+            mine = await store.beat(connection, self._worker, self.held)
             for lease in list(self.held.values()):
                 if mine.get(lease.shard) == lease.epoch:
                     lease.until = before + self._lease_seconds * (1 - MARGIN)
@@ -148,7 +150,8 @@ class Leases:
             silent = row.owner is not None and self._watch.still_for_a_lease(
                 f"s:{row.shard}", (row.owner, row.epoch, row.beat), now
             )
-            if len(self._settled()) >= fair or row.shard in self.held:
+            busy = row.shard in self.held or row.shard in self._draining
+            if busy or len(self._settled()) >= fair:
                 continue
             if row.owner is None or silent or row.owner == self._worker:
                 await self._take(connection, row, "silent" if silent else "free")
@@ -175,7 +178,8 @@ class Leases:
     async def _give_up(self, lease: Lease) -> None:
         try:
             await self._drain(lease)
-            self.held.pop(lease.shard, None)
+            if self.held.get(lease.shard) is lease:
+                del self.held[lease.shard]
             async with self._pool.acquire() as connection:
                 await store.release(connection, self._worker, lease.shard, lease.epoch)
             log.info("lease_released", shard=lease.shard, epoch=lease.epoch)
@@ -191,7 +195,8 @@ class Leases:
                 self._lose(lease)
 
     def _lose(self, lease: Lease) -> None:
-        self.held.pop(lease.shard, None)
+        if self.held.get(lease.shard) is lease:
+            del self.held[lease.shard]
         lease.until = -math.inf
         log.warning("lease_lost", shard=lease.shard, epoch=lease.epoch)
         self._lost(lease)

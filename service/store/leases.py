@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from service.store.pool import Connection
@@ -20,9 +21,12 @@ class LeaseRow:
     beat: int
 
 
-async def beat(connection: Connection, worker: str) -> dict[int, int]:
+async def beat(connection: Connection, worker: str, shards: Collection[int]) -> dict[int, int]:
     """Say "alive"; the epochs of the leases that are still this worker's, by shard."""
-    return {row["shard"]: row["epoch"] for row in await connection.fetch(_SQL["beat"], worker)}
+    return {
+        row["shard"]: row["epoch"]
+        for row in await connection.fetch(_SQL["beat"], worker, list(shards))
+    }
 
 
 async def leases(connection: Connection) -> list[LeaseRow]:

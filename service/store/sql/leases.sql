@@ -4,12 +4,14 @@ WITH gone AS (DELETE FROM workers WHERE name = $1)
 UPDATE shard_leases SET owner = NULL, beat = beat + 1 WHERE owner = $1
 
 -- name: beat
--- Say "alive" for a worker and its leases; answers the leases it still has.
+-- Say "alive" for a worker and the leases it serves; answers those it still has. A lease that it
+-- holds only on paper falls silent, and is taken by whoever has room for it.
 WITH alive AS (
     INSERT INTO workers (name, beat) VALUES ($1, 1)
     ON CONFLICT (name) DO UPDATE SET beat = workers.beat + 1
 )
-UPDATE shard_leases SET beat = beat + 1 WHERE owner = $1 RETURNING shard, epoch
+UPDATE shard_leases SET beat = beat + 1 WHERE owner = $1 AND shard = ANY($2::int[])
+RETURNING shard, epoch
 
 -- name: leases
 -- Every lease.
