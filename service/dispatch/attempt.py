@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
-from service.core.lifecycle import Change, Status
+from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
 from service.core.pacing import Pacer
 from service.core.retry import GiveUp, decide
+from service.core.text import storable
 from service.dispatch.claims import Claimed
 from service.dispatch.packs import Entry
 from service.telemetry import metrics
 
-#: A provider's words are stored up to this length, without NUL, which Postgres refuses.
-_LONGEST_TEXT = 500
 #: A driver that has not returned by then is cut off; drivers have shorter limits of their own.
 CALL_SECONDS = 60.0
 _PRIORITY = ("high", "normal", "low")
@@ -30,6 +29,8 @@ class Planned:
 
     entry: Entry
     claimed: Claimed
+    #: the one that gave the slot out
+    pacer: Pacer
     slot: int
     at: float
 
@@ -166,4 +167,4 @@ def _change(
 
 
 def _clean(text: str) -> str:
-    return text[:_LONGEST_TEXT].replace("\0", "")
+    return storable(text, LONGEST_TEXT_CHARS)

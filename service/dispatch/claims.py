@@ -79,14 +79,15 @@ class Claims:
         return await self._group.put([(message_id, shard) for message_id in ids])
 
     async def _claim(self, asked: list[tuple[int, int]]) -> list[Answer]:
-        leases = {shard: self._held[shard] for _, shard in asked if shard in self._held}
+        leases = dict(self._held)
         ids = list({message_id for message_id, _ in asked})
         claim_id = secrets.randbits(63)
         issued = time.monotonic()
         epochs = {shard: lease.epoch for shard, lease in leases.items()}
         try:
             rows, waiting = await self._run(ids, epochs, claim_id)
-        except (*UNAVAILABLE, *CONFLICTS):
+        except Exception:
+            # Whatever it was, the statement may have committed.
             await self._undo(ids, claim_id)
             raise
         metrics.GROUP_SIZE.labels("claims").observe(len(asked))

@@ -14,7 +14,7 @@ from drivers.driver import Driver, Outcome, Unconfirmed
 from service.core.lifecycle import Change, Status
 from service.core.pacing import Limits, Pacer
 from service.dispatch.attempt import Attempt, Planned, call, change_after
-from service.dispatch.claims import Claimed, Claims
+from service.dispatch.claims import CLAIM_SECONDS, Claimed, Claims
 from service.dispatch.outcomes import Outcomes
 from service.dispatch.packs import Entry
 from service.dispatch.parking import ParkingLot
@@ -100,7 +100,8 @@ class Lane:
         limits = Limits(device.per_second, device.per_minute)
         if limits != self._limits:
             self._limits = limits
-            self._pacer = Pacer(limits, time.monotonic())
+            # Calls planned under the old ones may still go out while their claims are good.
+            self._pacer = Pacer(limits, time.monotonic() + CLAIM_SECONDS)
         self.device = device
         self._go_on()
 
@@ -196,6 +197,9 @@ class Lane:
             self._put_back(entries)
             await asyncio.sleep(PAUSE_SECONDS)
             return
+        except Exception:
+            self._put_back(entries)
+            raise
         await self._use(entries, answers)
 
     def _slots_near(self) -> int:
@@ -220,7 +224,7 @@ class Lane:
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, Claimed):
                 slot, at = self._pacer.plan(time.monotonic())
-                planned.append(Planned(entry, answer, slot, at))
+                planned.append(Planned(entry, answer, self._pacer, slot, at))
             elif answer == "locked":
                 locked.append(entry)
             elif answer == "gone":
@@ -254,13 +258,17 @@ class Lane:
         self._ids.difference_update(entry.message_id for entry in (*locked, *gone))
         try:
             await self._lot.park(locked, reason="behind", after_seconds=LOCKED_SECONDS)
-            unpark = [entry.message_id for entry in gone if entry.pack is None]
-            if unpark:
-                await self._lot.forget(unpark)
         except (*UNAVAILABLE, *CONFLICTS) as error:
             log.warning("park_failed", device_id=self.device.id, error=type(error).__name__)
             self._put_back(locked)
             self._ids.update(entry.message_id for entry in locked)
+        try:
+            # Left there, they only come by once more.
+            unpark = [entry.message_id for entry in gone if entry.pack is None]
+            if unpark:
+                await self._lot.forget(unpark)
+        except (*UNAVAILABLE, *CONFLICTS) as error:
+            log.warning("unpark_failed", device_id=self.device.id, error=type(error).__name__)
         for entry in gone:
             entry.settle()
 
@@ -277,7 +285,7 @@ class Lane:
                 group.create_task(self._call(batch), name=f"call:{self.device.id}")
 
     async def _call(self, batch: list[Planned]) -> None:
-        attempt = Attempt(batch, self._pacer, self.device.driver, self._landed_one)
+        attempt = Attempt(batch, batch[0].pacer, self.device.driver, self._landed_one)
         try:
             # A timer may fire a little early, and begin would refuse.
             while (delay := batch[-1].at - time.monotonic()) > 0:  # noqa: ASYNC110

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +57,7 @@ class Lanes:
         # Until when (monotonic), as the database learns of a hold a little later.
         self._holds: dict[int, float] = {}
         self._leaving: set[int] = set()
+        self._refreshing = asyncio.Lock()
 
     def add(self, device_id: int, lease: Lease, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Take fresh messages into the device's lane; answers those that have to be parked.
@@ -107,6 +109,10 @@ class Lanes:
 
     async def refresh(self) -> None:
         """Take over what changed in the devices; a lane whose device may not send is parked."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         rows = await store.devices(self._pool, list(self._held))
         now = time.monotonic()
         self._holds = {id_: until for id_, until in self._holds.items() if until > now}

@@ -21,16 +21,21 @@ class ParkingLot:
 
     def __init__(self, dsn: str) -> None:
         self._dedicated = Dedicated(dsn, name="parking")
+        self._forgetting = Dedicated(dsn, name="unparking")
         self._group: GroupCommit[Parking, None] = GroupCommit(self._park, name="parking")
+        self._gone: GroupCommit[int, None] = GroupCommit(self._forget, name="unparking")
 
     def start(self) -> None:
         """Begin to park."""
         self._group.start()
+        self._gone.start()
 
     async def close(self) -> None:
         """Park what was asked, then stop."""
         await self._group.close()
+        await self._gone.close()
         await self._dedicated.close()
+        await self._forgetting.close()
 
     async def park(
         self, entries: Sequence[Entry], *, reason: str, after_seconds: float = 0.0
@@ -45,8 +50,12 @@ class ParkingLot:
 
     async def forget(self, message_ids: Iterable[int]) -> None:
         """Drop the parked rows of messages that no longer wait."""
-        async with self._dedicated as connection:
-            await store.unpark_gone(connection, list(message_ids))
+        await self._gone.put(list(message_ids))
+
+    async def _forget(self, message_ids: list[int]) -> list[None]:
+        async with self._forgetting as connection:
+            await store.unpark_gone(connection, message_ids)
+        return [None] * len(message_ids)
 
     async def _park(self, parkings: list[Parking]) -> list[None]:
         async with self._dedicated as connection:

@@ -83,7 +83,7 @@ async def unclaimed(connection: Connection, ids: Sequence[int]) -> set[int]:
 
 async def unpark_gone(connection: Connection, ids: Sequence[int]) -> None:
     """Drop the parked rows of messages that no longer wait."""
-    await connection.execute(_SQL["unpark_gone"], ids)
+    await connection.execute(_SQL["unpark_gone"], ids, min(ids), max(ids))
 
 
 async def park(connection: Connection, parkings: Sequence[Parking]) -> None:

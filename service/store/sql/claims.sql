@@ -79,8 +79,15 @@ SELECT id FROM messages
 WHERE id = ANY($1::bigint[]) AND id BETWEEN $2 AND $3 AND status IN ('queued', 'scheduled')
 
 -- name: unpark_gone
--- Drop the parked rows of messages that no longer wait.
-DELETE FROM parked WHERE message_id = ANY($1::bigint[])
+-- Drop the parked rows of messages that no longer wait. The rows are held meanwhile: one that comes
+-- back to wait at this moment keeps its parked row.
+WITH gone AS MATERIALIZED (
+    SELECT id FROM messages
+    WHERE id = ANY($1::bigint[]) AND id BETWEEN $2 AND $3
+        AND status NOT IN ('queued', 'scheduled')
+    FOR SHARE SKIP LOCKED
+)
+DELETE FROM parked p USING gone WHERE p.message_id = gone.id
 
 -- name: park
 -- Let messages wait: whoever is parked already stays as it is. A message that expires first

@@ -150,6 +150,8 @@ async def test_the_parked_row_of_what_waits_no_more_is_dropped(
     gone, stays = await put_messages(pool, account, 2)
     now = datetime.now(UTC)
     await park(pool, Parking(gone, now, "behind"), Parking(stays, now, "behind"))
+    await pool.execute("UPDATE messages SET status = 'sent' WHERE id = $1", gone)
     async with pool.acquire() as connection:
-        await store.unpark_gone(connection, [gone])
+        # The other one came back to wait meanwhile: its parked row is all that points to it.
+        await store.unpark_gone(connection, [gone, stays])
     assert list(await parked(pool)) == [stays]
