@@ -74,6 +74,8 @@ class Relay:
                     self.offer(entries)
             except UNAVAILABLE as error:
                 log.warning("outbox_sweep_failed", error=type(error).__name__)
+            except Exception:
+                log.exception("outbox_sweep_failed")
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def close(self) -> None:

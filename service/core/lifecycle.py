@@ -25,6 +25,9 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+#: A provider's words are kept up to this length.
+LONGEST_TEXT_CHARS = 500
+
 RANK = {status: rank for rank, status in enumerate(Status)}
 _SENT_OR_BETTER = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 

@@ -83,3 +83,8 @@ def _blank_error(text: str) -> str | None:
 
 def _shows(char: str) -> bool:
     return unicodedata.category(char) not in _INVISIBLE_CATEGORIES and char not in _DRAWN_BLANK
+
+
+def storable(text: str, limit_chars: int) -> str:
+    """Somebody else's words, cut to the limit, without what Postgres refuses."""
+    return text[:limit_chars].encode("utf-8", "replace").decode().replace("\0", "")

@@ -11,7 +11,8 @@ import structlog
 from schemas.commands import CallbackItem, Callbacks, InboundItem
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
-from service.core.lifecycle import Change, Status
+from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
+from service.core.text import storable
 from service.record.recorder import Recorder
 from service.store.pool import UNAVAILABLE
 
@@ -79,14 +80,18 @@ class CallbackConsumer:
 
 def _change(item: CallbackItem) -> Change:
     status = Status(item.status)
-    if status not in _REPORTABLE:
+    if status not in _REPORTABLE or not (0 < item.message_id < 2**63 and 0 <= item.attempt < 2**31):
         raise ValueError(status)
     return Change(
         message_id=item.message_id,
         attempt=item.attempt,
         status=status,
         at=item.at,
-        provider_id=item.provider_id,
-        error_code=item.error_code,
-        error_detail=item.error_detail,
+        provider_id=_clean(item.provider_id),
+        error_code=_clean(item.error_code),
+        error_detail=_clean(item.error_detail),
     )
+
+
+def _clean(text: str | None) -> str | None:
+    return storable(text, LONGEST_TEXT_CHARS) if text is not None else None

@@ -111,9 +111,23 @@ class Recorder:
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 log.warning("record_failed", error=type(error).__name__, changes=len(changes))
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # One that cannot be written must not take the others of its group along.
+                if len(items) == 1:
+                    raise
+                log.exception("record_split", changes=len(changes))
+                return await self._write_singly(items)
             else:
                 metrics.GROUP_SIZE.labels("record").observe(len(items))
                 return [None] * len(items)
+
+    async def _write_singly(self, items: list[Change | Through]) -> list[None]:
+        for item in items:
+            try:
+                await self._write([item])
+            except Exception:
+                log.exception("change_refused", message_id=getattr(item, "message_id", None))
+        return [None] * len(items)
 
     async def _write_once(self, changes: list[Change], claims: list[int]) -> None:
         async with self._dedicated as connection, connection.transaction():

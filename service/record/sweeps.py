@@ -64,6 +64,8 @@ class Sweeps:
                 await work()
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 log.warning("sweep_failed", sweep=name, error=type(error).__name__)
+            except Exception:
+                log.exception("sweep_failed", sweep=name)
             await asyncio.sleep(seconds)
 
     async def _unpointed(self) -> None:
