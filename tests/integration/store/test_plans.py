@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Ask, set[tuple[str, str]]]] = {
     "orphaned_messages": (lambda c: claims.orphaned_messages(c, Orphan(7, 0, IDS)), BY_ID),
     "merge": (lambda c: record.merge(c, CHANGES, doubt_seconds=1.0), BY_ID | PARKED),
     "park": (lambda c: claims.park(c, PARKINGS), BY_ID),
-    "unpark_gone": (lambda c: claims.unpark_gone(c, IDS), PARKED),
+    "unpark_gone": (lambda c: claims.unpark_gone(c, IDS), BY_ID | PARKED),
     "due": (
         lambda c: claims.due(c, dict.fromkeys(range(1, 11), 100)),
         {("parked", "parked_due")},
