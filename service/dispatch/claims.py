@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,10 @@ log = structlog.get_logger(__name__)
 CLAIM_SECONDS = 0.25
 #: Between tries to return a claim whose answer was lost.
 RETRY_SECONDS = 0.5
+#: No call lasts as long; a claim that is open for longer was forgotten here.
+LONGEST_SECONDS = 300.0
+#: Claims remembered as never called.
+UNDONE_LIMIT = 1000
 
 
 @dataclass(slots=True)
@@ -57,13 +62,20 @@ Answer = Claimed | str
 
 
 class Claims:
-    """Group-committed claims, fenced by the lease epochs of this worker."""
+    """Group-committed claims, fenced by the lease epochs of this worker.
+
+    It remembers which claims are worked on here, so that one of the present epoch that nobody
+    works on can be told from them: its statement may commit after it was given up.
+    """
 
     def __init__(self, dsn: str, worker: str, held: Mapping[int, Lease]) -> None:
         self._dedicated = Dedicated(dsn, name="claims")
         self._worker = worker
         self._held = held
         self._group: GroupCommit[tuple[int, int], Answer] = GroupCommit(self._claim, name="claims")
+        # Since when (monotonic) each is open.
+        self._open: dict[int, float] = {}
+        self._undone: deque[int] = deque(maxlen=UNDONE_LIMIT)
 
     def start(self) -> None:
         """Begin to claim."""
@@ -74,6 +86,20 @@ class Claims:
         await self._group.close()
         await self._dedicated.close()
 
+    def open_ids(self) -> set[int]:
+        """The claims that somebody here is working on."""
+        oldest = time.monotonic() - LONGEST_SECONDS
+        return {claim_id for claim_id, since in self._open.items() if since > oldest}
+
+    def never_called(self, claim_id: int) -> bool:
+        """Whether it is certain that no message of this claim was handed to a driver."""
+        return claim_id in self._undone
+
+    def closed(self, claim_ids: Iterable[int]) -> None:
+        """Nobody works on these any more; what they left, if anything, is for the sweep."""
+        for claim_id in claim_ids:
+            self._open.pop(claim_id, None)
+
     async def take(self, ids: Sequence[int], shard: int) -> Sequence[Answer]:
         """An answer for each id, in order; raises one of UNAVAILABLE, and then took nothing."""
         return await self._group.put([(message_id, shard) for message_id in ids])
@@ -82,16 +108,22 @@ class Claims:
         leases = dict(self._held)
         ids = list({message_id for message_id, _ in asked})
         claim_id = secrets.randbits(63)
-        issued = time.monotonic()
+        issued = self._open[claim_id] = time.monotonic()
         epochs = {shard: lease.epoch for shard, lease in leases.items()}
         try:
             rows, waiting = await self._run(ids, epochs, claim_id)
         except Exception:
-            # Whatever it was, the statement may have committed.
-            await self._undo(ids, claim_id)
+            # Whatever it was, the statement may have committed, or may do so still.
+            self._undone.append(claim_id)
+            try:
+                await self._undo(ids, claim_id)
+            finally:
+                self.closed([claim_id])
             raise
         metrics.GROUP_SIZE.labels("claims").observe(len(asked))
         claim = Claim(claim_id, sum(row["verdict"] == "claimed" for row in rows.values()))
+        if not claim.open:
+            self.closed([claim_id])
         good_until = issued + CLAIM_SECONDS
         answers: list[Answer] = []
         for message_id, shard in asked:

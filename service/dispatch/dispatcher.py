@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from service.dispatch.claims import Claims
 from service.dispatch.lanes import Lanes
 from service.dispatch.leases import Lease, Leases
 from service.dispatch.orphans import Orphans
-from service.dispatch.packs import Entry, Pack, acks_done
+from service.dispatch.packs import Entry, Hand, Pack, acks_done
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store import claims as store
@@ -29,11 +30,20 @@ log = structlog.get_logger(__name__)
 
 #: Packs in hand per queue; a lane that is full parks and acks, so few are held for long.
 PREFETCH = 200
+#: With this many in hand a further one is parked whole, so that the hand is never full of packs
+#: that wait for their devices' slots.
+CROWDED = 100
 REFILL_SECONDS = 0.2
 DEVICES_SECONDS = 1.0
 ORPHANS_SECONDS = 1.0
 #: Calls in flight get this long to finish when a shard is given up.
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 4.0
+#: A broker that does not take back a subscription by then is left to notice by itself.
+CONSUMER_SECONDS = 1.0
+#: What a shard that is given up still has to park, and then to record, gets this long each.
+WRITE_SECONDS = 1.0
+#: Between looks for a device that commands name and nobody knows.
+LOOK_SECONDS = 0.1
 #: Between tries of what a server's absence made fail.
 RETRY_SECONDS = 1.0
 
@@ -78,7 +88,7 @@ class Dispatcher:
         )
         self._claims = Claims(dsn, worker, self._leases.held)
         self._lot = ParkingLot(dsn)
-        self._orphans = Orphans(pool, recorder, self._leases.held, self._repeats)
+        self._orphans = Orphans(pool, recorder, self._leases.held, self._claims, self._repeats)
         self._shards: dict[int, Shard] = {}
         self._lanes = Lanes(
             pool,
@@ -89,6 +99,7 @@ class Dispatcher:
             recorder=recorder,
             hold=self._hold,
         )
+        self._looked = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -139,7 +150,7 @@ class Dispatcher:
                 for express in (True, False):
                     consumer = await self._bus.consume(
                         dispatch_queue(lease.shard, express=express),
-                        partial(self._receive, lease),
+                        partial(self._receive, lease, Hand()),
                         prefetch=PREFETCH,
                     )
                     self._shards[lease.shard].consumers.append(consumer)
@@ -169,26 +180,42 @@ class Dispatcher:
             return
         shard.opening.cancel()
         await asyncio.gather(shard.opening, return_exceptions=True)
-        for consumer in shard.consumers:
-            await consumer.stop()
+        await self._stop_consumers(shard)
         lanes = self._lanes.take(lease.shard)
         left = await asyncio.gather(*(lane.stop(grace_seconds=GRACE_SECONDS) for lane in lanes))
         try:
-            await self._lot.park([entry for part in left for entry in part], reason="behind")
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._lot.park([entry for part in left for entry in part], reason="behind")
         except (*UNAVAILABLE, *CONFLICTS) as error:
             log.warning("park_failed", shard=lease.shard, error=type(error).__name__)
-        # What the lanes put has to be written before its commands are acked and given up.
-        await self._recorder.put([])
+        await self._written()
         await acks_done()
         await self._close_consumers(shard)
         if self._shards.get(lease.shard) is shard:
             del self._shards[lease.shard]
 
+    async def _stop_consumers(self, shard: Shard) -> None:
+        """Take no more deliveries; a broker that does not answer is not waited for."""
+        stops = [asyncio.create_task(each.stop(), name="consumer:stop") for each in shard.consumers]
+        if stops:
+            await asyncio.wait(stops, timeout=CONSUMER_SECONDS)
+            for stop in stops:
+                stop.cancel()
+            await asyncio.gather(*stops, return_exceptions=True)
+
+    async def _written(self) -> None:
+        """What the lanes put is written before its commands are given up, if the database can."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._recorder.put([])
+        except TimeoutError:
+            log.warning("outcomes_unwritten_at_drain")
+
     async def _close_consumers(self, shard: Shard) -> None:
         consumers, shard.consumers = shard.consumers, []
         await asyncio.gather(*(each.close() for each in consumers), return_exceptions=True)
 
-    async def _receive(self, lease: Lease, delivery: Delivery) -> None:
+    async def _receive(self, lease: Lease, hand: Hand, delivery: Delivery) -> None:
         try:
             command = _decode(delivery.body)
         except msgspec.MsgspecError as error:
@@ -198,10 +225,25 @@ class Dispatcher:
         if not command.ids:
             await delivery.ack()
             return
-        pack = Pack(delivery, len(command.ids))
-        entries = [Entry(message_id, command.priority, pack) for message_id in command.ids]
-        rest = self._lanes.add(command.device, lease, entries)
+        rest: Sequence[Entry]
+        pack = Pack(delivery, len(command.ids), hand)
+        entries = rest = [Entry(message_id, command.priority, pack) for message_id in command.ids]
+        if not self._lanes.knows(command.device):
+            await self._look_again()
+        if hand.packs <= CROWDED:
+            rest = self._lanes.add(command.device, lease, entries)
         await self._park(rest, lease.shard)
+
+    async def _look_again(self) -> None:
+        """A device that is not known yet may be a new one; without it its messages are parked."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            await self._lanes.refresh()
+        except (*UNAVAILABLE, *CONFLICTS) as error:
+            log.warning("devices_not_read", error=type(error).__name__)
 
     async def _park(self, entries: Sequence[Entry], shard: int) -> None:
         """Park, however long the database is away: handing the command back would count against it.

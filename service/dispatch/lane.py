@@ -16,17 +16,21 @@ from service.core.pacing import Limits, Pacer
 from service.dispatch.attempt import Attempt, Planned, call, change_after
 from service.dispatch.claims import CLAIM_SECONDS, Claimed, Claims
 from service.dispatch.outcomes import Outcomes
-from service.dispatch.packs import Entry
+from service.dispatch.packs import Entry, Pack
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store.claims import DeviceRow
 from service.store.pool import CONFLICTS, UNAVAILABLE
+from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
 #: A lane holds this much of its device's time, and never more than so many messages.
 LANE_SECONDS = 60.0
 LANE_LIMIT = 2000
+#: Commands a lane keeps unacked; further ones are parked, so that a flood of single messages
+#: leaves the queue's hand free for the other devices of its shard.
+PACKS_LIMIT = 16
 #: Claims are made at most this long before their slot.
 CLAIM_AHEAD_SECONDS = 0.05
 #: Calls of one device in flight at once.
@@ -35,6 +39,8 @@ IN_FLIGHT_LIMIT = 500
 TOGETHER_SECONDS = 0.001
 #: After a claim could not be made, or too much is unwritten.
 PAUSE_SECONDS = 0.25
+#: The longest pause of a lane whose claims lapse before they can be used.
+LONGEST_PAUSE_SECONDS = 4.0
 LOCKED_SECONDS = 0.5
 
 _SKIPPED = {"opted_out": "the recipient opted out", "no_device": "the device was deleted"}
@@ -67,12 +73,15 @@ class Lane:
         self._pacer = Pacer(self._limits, time.monotonic())
         self._waiting: tuple[deque[Entry], ...] = (deque(), deque(), deque())
         self._ids: set[int] = set()
+        self._packs: list[Pack] = []
         self._in_flight = 0
+        # Batches in a row that were claimed and not called.
+        self._lapsed = 0
         self._landed = asyncio.Event()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._stopping = False
-        self._outcomes = Outcomes(recorder, self._ids)
+        self._outcomes = Outcomes(recorder, claims, self._ids)
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting))
@@ -108,14 +117,13 @@ class Lane:
     def add(self, entries: Sequence[Entry]) -> list[Entry]:
         """Take what there is room for; answers the rest, which the caller parks.
 
-        A message that is already here, as a command was delivered twice, is settled at once.
+        A message that is already here, as a command was delivered twice, is parked as well: its
+        first command is not this lane's to ack any more, and the claim drops the parked row.
         """
-        room = self.room
+        room = self.room if self._takes(entries) else 0
         rest = []
         for entry in entries:
-            if entry.message_id in self._ids:
-                entry.settle()
-            elif room > 0:
+            if entry.message_id not in self._ids and room > 0:
                 room -= 1
                 self._ids.add(entry.message_id)
                 self._waiting[entry.priority].append(entry)
@@ -123,6 +131,18 @@ class Lane:
                 rest.append(entry)
         self._go_on()
         return rest
+
+    def _takes(self, entries: Sequence[Entry]) -> bool:
+        """Whether the command of these entries may be kept; parked ones have none."""
+        pack = entries[0].pack if entries else None
+        if pack is None or not self.room:
+            return pack is None
+        if len(self._packs) >= PACKS_LIMIT:
+            self._packs = [kept for kept in self._packs if kept.open]
+        if len(self._packs) >= PACKS_LIMIT:
+            return False
+        self._packs.append(pack)
+        return True
 
     def _go_on(self) -> None:
         if len(self) and self._loop is None and self.device.open and not self._stopping:
@@ -187,6 +207,10 @@ class Lane:
             # In short steps, so that a stop, a pause or new limits are seen soon.
             await asyncio.sleep(min(ahead, PAUSE_SECONDS))
             return
+        if self._lapsed:
+            # A database or a processor this slow is not helped by claiming more.
+            pause = PAUSE_SECONDS * 2.0 ** min(self._lapsed, 8)
+            await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
         entries = self._pop(self._slots_near())
         try:
             answers = await self._claims.take(
@@ -204,6 +228,8 @@ class Lane:
 
     def _slots_near(self) -> int:
         """How many slots open before the reach of one claim."""
+        if self._lapsed:
+            return 1
         most = min(self._driver.batch_limit, IN_FLIGHT_LIMIT - self._in_flight)
         rate = self._limits.rate()
         return most if rate is None else max(1, min(most, int(rate * CLAIM_AHEAD_SECONDS)))
@@ -300,6 +326,7 @@ class Lane:
             self._return(never)
 
     def _landed_one(self, plan: Planned, outcome: Outcome) -> None:
+        self._lapsed = 0
         change, hold_seconds = change_after(plan, outcome)
         if hold_seconds is not None:
             self._holds(self.device.id, hold_seconds)
@@ -308,6 +335,9 @@ class Lane:
 
     def _return(self, plans: Sequence[Planned]) -> None:
         """Claimed and never called: back to waiting, parked so that nothing forgets it."""
+        if plans:
+            self._lapsed += 1
+            metrics.LAPSED.inc(len(plans))
         for plan in plans:
             claimed = plan.claimed
             now = datetime.now(UTC)

@@ -74,6 +74,10 @@ class Lanes:
         lane.spilled = lane.spilled or bool(rest)
         return rest
 
+    def knows(self, device_id: int) -> bool:
+        """Whether the device has been seen on a shard held here."""
+        return device_id in self._devices
+
     def take(self, shard: int) -> list[Lane]:
         """The lanes of a shard that is given up; none is made for it until `refresh` sees it."""
         self._leaving.add(shard)

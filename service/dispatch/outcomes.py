@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from service.core.lifecycle import Change
-from service.dispatch.claims import Claim
+from service.dispatch.claims import Claim, Claims
 from service.dispatch.packs import Entry
 from service.record.recorder import Recorder, Through
 
@@ -21,8 +21,9 @@ class Outcomes:
     A message's id leaves `ids` then too, so that a lane knows until when it has to pass over it.
     """
 
-    def __init__(self, recorder: Recorder, ids: set[int]) -> None:
+    def __init__(self, recorder: Recorder, claims: Claims, ids: set[int]) -> None:
         self._recorder = recorder
+        self._claims = claims
         self._ids = ids
         self._changes: list[tuple[Change, Entry]] = []
         self._through: list[Through] = []
@@ -43,11 +44,15 @@ class Outcomes:
         changes, self._changes = self._changes, []
         through, self._through = self._through, []
         written = self._recorder.put([*(change for change, _ in changes), *through])
-        written.add_done_callback(lambda future: self._written(changes, future))
+        written.add_done_callback(lambda future: self._written(changes, through, future))
 
     def _written(
-        self, changes: list[tuple[Change, Entry]], future: asyncio.Future[Sequence[None]]
+        self,
+        changes: list[tuple[Change, Entry]],
+        through: list[Through],
+        future: asyncio.Future[Sequence[None]],
     ) -> None:
+        self._claims.closed(note.claim for note in through)
         self._ids.difference_update(entry.message_id for _, entry in changes)
         if future.cancelled() or future.exception() is not None:
             # Not acked: the command comes again, and the claim's note tells what was left.

@@ -11,19 +11,29 @@ from service.bus.delivery import Delivery
 _settling: set[asyncio.Task[None]] = set()
 
 
+@dataclass(slots=True)
+class Hand:
+    """The packs of one queue that are not acked yet; the broker gives out only so many."""
+
+    packs: int = 0
+
+
 class Pack:
     """One delivery and how many of its messages are still open."""
 
-    __slots__ = ("_delivery", "_open")
+    __slots__ = ("_delivery", "_hand", "open")
 
-    def __init__(self, delivery: Delivery, size: int) -> None:
+    def __init__(self, delivery: Delivery, size: int, hand: Hand) -> None:
         self._delivery = delivery
-        self._open = size
+        self._hand = hand
+        self.open = size
+        hand.packs += 1
 
     def settle(self, count: int = 1) -> None:
         """So many messages are safely recorded, parked or found done; acks with the last one."""
-        self._open -= count
-        if self._open == 0:
+        self.open -= count
+        if self.open == 0:
+            self._hand.packs -= 1
             task = asyncio.create_task(self._delivery.ack(), name="pack:ack")
             _settling.add(task)
             task.add_done_callback(_settling.discard)

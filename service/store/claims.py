@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -114,9 +114,11 @@ async def hold_device(pool: Pool, device_id: int, seconds: float) -> None:
     await pool.execute(_SQL["hold_device"], device_id, seconds)
 
 
-async def orphans(pool: Pool, epochs: Mapping[int, int]) -> list[Orphan]:
-    """Claims of these shards that a former owner left behind."""
-    rows = await pool.fetch(_SQL["orphans"], list(epochs), list(epochs.values()))
+async def orphans(
+    pool: Pool, epochs: Mapping[int, int], *, except_ids: Iterable[int]
+) -> list[Orphan]:
+    """Claims of these shards, up to the present epochs, other than those worked on here."""
+    rows = await pool.fetch(_SQL["orphans"], list(epochs), list(epochs.values()), list(except_ids))
     return [Orphan(row["id"], row["shard"], row["message_ids"]) for row in rows]
 
 

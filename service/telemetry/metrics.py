@@ -35,6 +35,11 @@ CLAIMED = Counter(
     ["verdict"],
     registry=REGISTRY,
 )
+LAPSED = Counter(
+    "hantar_messages_lapsed",
+    "Messages claimed and given back, as they could not be called in time.",
+    registry=REGISTRY,
+)
 CALLS = Counter(
     "hantar_driver_calls",
     "Driver calls, by driver and outcome.",
@@ -74,6 +79,12 @@ GROUP_SIZE = Histogram(
 PUBLISHED = Counter(
     "hantar_outbox_published",
     "Outbox entries offered to the bus, by result.",
+    ["result"],
+    registry=REGISTRY,
+)
+DEAD_COMMANDS = Counter(
+    "hantar_dead_commands",
+    "Dispatch commands found dead, by what became of them.",
     ["result"],
     registry=REGISTRY,
 )

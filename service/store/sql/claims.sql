@@ -137,11 +137,12 @@ UPDATE devices SET hold_until = GREATEST(hold_until, now() + make_interval(secs 
 WHERE id = $1
 
 -- name: orphans
--- Claims of these shards that a former owner left behind.
+-- Claims of these shards that nobody is working on: a former owner left them behind, or they were
+-- committed when the present one had given up waiting for the answer.
 SELECT c.id, c.shard, c.epoch, c.message_ids
 FROM claims c
 JOIN unnest($1::int[], $2::bigint[]) AS o (shard, epoch) ON o.shard = c.shard
-WHERE c.epoch < o.epoch
+WHERE c.epoch <= o.epoch AND NOT c.id = ANY($3::bigint[])
 ORDER BY c.claimed_at LIMIT 100
 
 -- name: orphaned_messages
