@@ -29,6 +29,7 @@ from service.ingress.messages import Messages
 from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
 from service.record.callbacks import CallbackConsumer
+from service.record.dead import DeadCommands
 from service.record.recorder import Recorder
 from service.record.sweeps import Sweeps
 from service.relay import Relay
@@ -137,6 +138,9 @@ class App:
         callbacks = CallbackConsumer(bus, recorder)
         await callbacks.start()
         self._on_stop("callbacks", callbacks.close)
+        dead = DeadCommands(bus, pool)
+        await dead.start()
+        self._on_stop("dead commands", dead.close)
         sweeps = Sweeps(pool, relay, recorder)
         sweeps.start()
         self._on_stop("sweeps", sweeps.close)

@@ -17,9 +17,9 @@ from service.cli.database import FAILED, URL_FILE
 from service.cli.demo import prepare_demo, print_demo
 from service.embedded import EmbeddedPostgres
 from service.settings import Settings, load
-from service.store import accounts, migrations
+from service.store import accounts, leases, migrations
 from service.store.migrations import MigrationError
-from service.store.pool import UNAVAILABLE, open_pool
+from service.store.pool import UNAVAILABLE, Dedicated, open_pool
 from service.telemetry import logs
 
 log = structlog.get_logger(__name__)
@@ -109,11 +109,22 @@ async def _run(settings: Settings) -> None:
         if postgres.notice:
             click.echo(postgres.notice)
         await prepare_database(dsn, settings.shards)
+        await _free_leases(dsn)
         _write_private(url_file, dsn)
         await _serve(settings, dsn, stopping)
     finally:
         url_file.unlink(missing_ok=True)
         await postgres.stop()
+
+
+async def _free_leases(dsn: str) -> None:
+    """The folder is this process's alone, so what was killed before holds nothing any more."""
+    start = Dedicated(dsn, name="start")
+    try:
+        async with start as connection:
+            await leases.free_all(connection)
+    finally:
+        await start.close()
 
 
 async def _serve(settings: Settings, dsn: str, stopping: asyncio.Event) -> None:

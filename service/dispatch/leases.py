@@ -92,10 +92,13 @@ class Leases:
         self._taking = False
         for lease in list(self.held.values()):
             self._begin_drain(lease)
-        await asyncio.gather(*self._draining.values(), return_exceptions=True)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await asyncio.gather(*self._draining.values(), return_exceptions=True)
+        finally:
+            # Also when this took too long and is cut off: nobody may go on beating.
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
         try:
             async with self._dedicated as connection:
                 await store.leave(connection, self._worker)

@@ -60,3 +60,8 @@ async def release(connection: Connection, worker: str, shard: int, epoch: int) -
 async def leave(connection: Connection, worker: str) -> None:
     """Stop being counted and free what is still held."""
     await connection.execute(_SQL["leave"], worker)
+
+
+async def free_all(connection: Connection) -> None:
+    """Nobody owns anything: for a start that knows that no other process is there."""
+    await connection.execute(_SQL["free_all"])

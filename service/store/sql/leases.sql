@@ -35,3 +35,8 @@ RETURNING epoch
 -- Give a lease back.
 UPDATE shard_leases SET owner = NULL, beat = beat + 1
 WHERE shard = $1 AND epoch = $2 AND owner = $3
+
+-- name: free_all
+-- Nobody owns anything: for a start that knows that no other process is there.
+WITH gone AS (DELETE FROM workers)
+UPDATE shard_leases SET owner = NULL, beat = beat + 1 WHERE owner IS NOT NULL

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas.commands import DISPATCH_TYPE, Dispatch
-from service.bus.topology import DISPATCH, dispatch_queue
+from service.bus.topology import DEAD, DISPATCH, DISPATCH_DEAD, dispatch_queue
 from service.store.pool import Pool
 from tests.database import SHARDS
 from tests.integration.dispatch.calls import calls_of, send
@@ -24,13 +24,15 @@ async def shard_of(pool: Pool, account: Account) -> int:
     return shard
 
 
-async def put_command(pool: Pool, shard: int, body: bytes) -> None:
+async def put_command(
+    pool: Pool, shard: int, body: bytes, *, exchange: str = DISPATCH, queue: str | None = None
+) -> None:
     """A command in the outbox that the sweep will find and publish."""
     await pool.execute(
         "INSERT INTO outbox (exchange, routing_key, type, body, offered_at) "
         "VALUES ($1, $2, $3, $4, now() - interval '1 minute')",
-        DISPATCH,
-        dispatch_queue(shard, express=True),
+        exchange,
+        queue or dispatch_queue(shard, express=True),
         DISPATCH_TYPE,
         body,
     )
@@ -123,3 +125,61 @@ async def test_what_a_dead_dispatcher_had_claimed_is_resolved(
         if status == "unconfirmed":
             assert message["error"]["code"] == "dispatcher_lost"
         assert await hantar.drifting() == []
+
+
+async def test_a_claim_that_was_committed_after_it_was_given_up_is_resolved(
+    hantar: Hantar,
+) -> None:
+    """The present owner's own epoch, and a note that nobody here knows of."""
+    account = await hantar.account()
+    shard = await shard_of(hantar.pool, account)
+    await hantar.until(account, await send(hantar, account), "delivered")
+    [id_] = await put_messages(hantar.pool, account, status="sending", attempt=1, claim=77)
+    await hantar.pool.execute(
+        "INSERT INTO claims (id, shard, epoch, message_ids) "
+        "SELECT 77, shard, epoch, $2 FROM shard_leases WHERE shard = $1",
+        shard,
+        [id_],
+    )
+    await hantar.until(account, id_, "delivered")
+    assert len(await calls_of(hantar.pool, [id_])) == 1
+
+
+async def test_no_accepted_message_rests_among_the_dead(hantar: Hantar) -> None:
+    account = await hantar.account()
+    shard = await shard_of(hantar.pool, account)
+    ids = await put_messages(hantar.pool, account, 3)
+    for body in (command(account, []), b"no json", command(account, ids)):
+        await put_command(hantar.pool, shard, body, exchange=DEAD, queue=DISPATCH_DEAD)
+    for id_ in ids:
+        await hantar.until(account, id_, "delivered")
+    await through(hantar)
+    assert len(await calls_of(hantar.pool, ids)) == 3
+
+
+async def test_a_flood_of_single_messages_leaves_the_shard_to_the_other_devices(
+    hantar: Hantar,
+) -> None:
+    """More commands than the queue gives out unacked, for a device that sends ten a second."""
+    slow = await hantar.account(per_second=10.0)
+    other = await neighbour(hantar, slow)
+    ids = await put_messages(hantar.pool, slow, 600)
+    shard = await shard_of(hantar.pool, slow)
+    for id_ in ids:
+        await put_command(hantar.pool, shard, command(slow, [id_]))
+
+    async def flooded() -> bool:
+        """Everything has left the outbox that is not in the lane's own hands."""
+        return int(await hantar.pool.fetchval("SELECT count(*) FROM outbox")) <= 100
+
+    await eventually(flooded)
+    await hantar.until(other, await send(hantar, other), "delivered")
+    assert len(await calls_of(hantar.pool, ids)) < 100
+
+
+async def neighbour(hantar: Hantar, account: Account) -> Account:
+    """Another account whose device lies on the same shard."""
+    while True:
+        other = await hantar.account()
+        if await shard_of(hantar.pool, other) == await shard_of(hantar.pool, account):
+            return other
