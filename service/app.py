@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import msgspec
 import structlog
@@ -22,6 +23,8 @@ from service.bus.amqp import AmqpBus
 from service.bus.bus import Bus, Outgoing
 from service.bus.local import LocalBus
 from service.bus.topology import CALLBACKS, topology
+from service.core.addresses import read_networks
+from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
 from service.ingress.gate import Gate
@@ -32,6 +35,9 @@ from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
 from service.record.recorder import Recorder
 from service.record.sweeps import Sweeps
+from service.record.webhook_calls import WebhookCalls
+from service.record.webhook_feed import WebhookFeed
+from service.record.webhooks import Webhooks
 from service.relay import Relay
 from service.settings import Settings, split_address
 from service.store import accounts, migrations
@@ -65,9 +71,10 @@ class CannotListen(Exception):
 class App:
     """One process of Hantar."""
 
-    def __init__(self, settings: Settings, dsn: str) -> None:
+    def __init__(self, settings: Settings, dsn: str, seal: Seal) -> None:
         self._settings = settings
         self._dsn = dsn
+        self._seal = seal
         self._parts = AsyncExitStack()
 
     async def start(self) -> Addresses:
@@ -141,9 +148,21 @@ class App:
         dead = DeadCommands(bus, pool)
         await dead.start()
         self._on_stop("dead commands", dead.close)
+        await self._webhooks(pool, bus)
         sweeps = Sweeps(pool, relay, recorder)
         sweeps.start()
         self._on_stop("sweeps", sweeps.close)
+
+    async def _webhooks(self, pool: Pool, bus: Bus) -> None:
+        calls = WebhookCalls(
+            read_networks(self._settings.webhook_allow), f"hantar/{version('hantar')}"
+        )
+        webhooks = Webhooks(pool, calls, self._seal)
+        webhooks.start()
+        self._on_stop("webhooks", webhooks.close)
+        feed = WebhookFeed(bus, self._dsn, webhooks.wake)
+        await feed.start()
+        self._on_stop("webhook feed", feed.close)
 
     async def _dispatcher_role(self, pool: Pool, bus: Bus, recorder: Recorder) -> Dispatcher:
         drivers: dict[str, Driver] = {}

@@ -99,6 +99,8 @@ class Relay:
             routing_key=entry.routing_key,
             body=entry.body,
             type=entry.type,
+            # The same however often it is published, for those who have to tell repetitions.
+            message_id=str(entry.id),
             # An event may have no listener; a command without a queue would be lost.
             mandatory=entry.exchange != EVENTS_EXCHANGE,
         )

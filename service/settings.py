@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.core.addresses import read_networks
+
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
 
 
@@ -57,6 +59,14 @@ class Settings(BaseSettings):
         120.0, ge=1, description="how long a callback may resolve an unconfirmed message"
     )
     pool_size: int = Field(10, ge=5, le=100, description="database connections for requests")
+    secret_key_file: Path | None = Field(
+        None,
+        description="file of base64 lines of 32 bytes that seal secrets in the database, the first "
+        "in use; the embedded default makes its own",
+    )
+    webhook_allow: str = Field(
+        "", description="private networks that outgoing webhooks may reach, in CIDR form"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
     )
@@ -85,6 +95,15 @@ class Settings(BaseSettings):
         host, colon, port = value.rpartition(":")
         if not (host and colon and port.isdigit() and int(port) <= 65_535):
             raise ValueError("must be host:port")
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            read_networks(value)
+        except ValueError:
+            raise ValueError("must be networks like 10.0.0.0/8, divided by commas") from None
         return value
 
     @field_validator("database_url", "amqp_url")

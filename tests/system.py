@@ -14,12 +14,15 @@ import pytest
 
 from service.app import App
 from service.core.keys import key_hash, new_key
+from service.core.sealing import Seal, read_keys
+from service.core.sealing import new_key as new_sealing_key
 from service.settings import load
 from service.store import accounts, sweeps
 from service.store.pool import Pool
 from tests.database import SHARDS
 
 SOON_SECONDS = 20.0
+SEAL = Seal(read_keys(new_sealing_key()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ async def run_app(dsn: str, pool: Pool, **settings: object) -> AsyncIterator[Han
     chosen = load(
         **{"shards": SHARDS, "listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0", **settings}
     )
-    app = App(chosen, dsn)
+    app = App(chosen, dsn, SEAL)
     addresses = await app.start()
     try:
         async with aiohttp.ClientSession() as http:

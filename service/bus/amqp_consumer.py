@@ -126,6 +126,7 @@ def _delivery(queue: str, channel: AbstractChannel, message: DeliveredMessage) -
     properties = message.header.properties
     return Delivery(
         body=message.body,
+        routing_key=message.routing_key or "",
         type=properties.message_type,
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,

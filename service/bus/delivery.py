@@ -25,6 +25,7 @@ class Delivery:
     """One message in hand: the first settlement counts, later ones do nothing, none raises."""
 
     body: bytes
+    routing_key: str
     type: str | None
     message_id: str | None
     correlation_id: str | None

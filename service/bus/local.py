@@ -14,7 +14,7 @@ import structlog
 
 from service.bus.bus import Handler, Outgoing, PublishFailed, QueueMissing, Unroutable
 from service.bus.delivery import Delivery, Handling, Settlement
-from service.bus.topology import Queue, Topology
+from service.bus.topology import EVERY, Queue, Topology
 
 log = structlog.get_logger()
 
@@ -67,18 +67,33 @@ class LocalBus:
             raise PublishFailed("the bus is closed")
         if message.exchange not in self._exchanges:
             raise PublishFailed(f"no exchange {message.exchange}")
-        queue = self._routes.get((message.exchange, message.routing_key))
-        if queue is None:
+        queues = self._queues_for(message)
+        if not queues:
             if message.mandatory:
                 raise Unroutable(f"no queue for {message.exchange} {message.routing_key}")
             return
-        answered = asyncio.get_running_loop().create_future()
-        self._waiting.add(answered)
-        queue.put(message, message.message_id or uuid.uuid4().hex, answered=answered)
+        message_id = message.message_id or uuid.uuid4().hex
+        answers = [self._put(queue, message, message_id) for queue in queues]
         try:
-            await answered
+            for answered in answers:
+                await answered
         finally:
-            self._waiting.discard(answered)
+            self._waiting.difference_update(answers)
+
+    def _queues_for(self, message: Outgoing) -> list[_Queue]:
+        """Those bound for exactly this routing key, and those bound for every one."""
+        keys = dict.fromkeys((message.routing_key, EVERY))
+        return [
+            queue
+            for key in keys
+            if (queue := self._routes.get((message.exchange, key))) is not None
+        ]
+
+    def _put(self, queue: _Queue, message: Outgoing, message_id: str) -> asyncio.Future[None]:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(answered)
+        queue.put(message, message_id, answered=answered)
+        return answered
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> _LocalConsumer:
         if self._closed:
@@ -193,6 +208,7 @@ class _LocalConsumer:
         self._handling.start(
             Delivery(
                 body=message.body,
+                routing_key=message.routing_key,
                 type=message.type,
                 message_id=letter.message_id,
                 correlation_id=message.correlation_id,

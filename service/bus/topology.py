@@ -22,6 +22,10 @@ DEAD = "hantar.dead"
 DISPATCH_DEAD = "hantar.dispatch.dead"
 CALLBACKS_DEAD = "hantar.callbacks.dead"
 
+WEBHOOKS = "hantar.webhooks"
+#: The binding of a queue that gets all that a topic exchange is given.
+EVERY = "#"
+
 #: A message that came back this often is buried; one try more than this was made.
 DELIVERY_LIMIT = 10
 # Dead letters must stay until somebody decides. Without a limit RabbitMQ 4 drops a message that
@@ -100,6 +104,7 @@ def topology(shards: int) -> Topology:
             Queue(CALLBACKS_DEAD, DEAD, CALLBACKS_DEAD),
             *(Queue(name, DISPATCH, name, DISPATCH_DEAD, single_active=True) for name in dispatch),
             Queue(CALLBACKS, CALLBACKS, CALLBACKS, CALLBACKS_DEAD),
+            Queue(WEBHOOKS, EVENTS, EVERY),
         ),
     )
 

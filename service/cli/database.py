@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 
 #: Where a running embedded default leaves its address, readable by its owner alone.
 URL_FILE = "postgres.url"
+#: Seals secrets of the embedded default, beside the data and not in it.
+KEY_FILE = "secret.key"
 #: What a command may fail with that is not a bug.
 FAILED = (
     *UNAVAILABLE,

@@ -13,8 +13,9 @@ import structlog
 
 from service.app import Addresses, App, CannotListen
 from service.bus.topology import TopologyMismatch, declare
-from service.cli.database import FAILED, URL_FILE
+from service.cli.database import FAILED, KEY_FILE, URL_FILE
 from service.cli.demo import prepare_demo, print_demo
+from service.core.sealing import Seal, new_key, read_keys
 from service.embedded import EmbeddedPostgres
 from service.settings import Settings, load
 from service.store import accounts, leases, migrations
@@ -100,7 +101,8 @@ async def prepare_database(dsn: str, shards: int) -> list[str]:
 async def _run(settings: Settings) -> None:
     stopping = _stop_on_signals()
     if settings.database_url is not None:
-        await _serve(settings, settings.database_url.get_secret_value(), stopping)
+        seal = _seal(settings.secret_key_file)
+        await _serve(settings, settings.database_url.get_secret_value(), seal, stopping)
         return
     postgres = EmbeddedPostgres(settings.data_dir / "postgres", durable=True)
     dsn = await postgres.start()
@@ -111,7 +113,10 @@ async def _run(settings: Settings) -> None:
         await prepare_database(dsn, settings.shards)
         await _free_leases(dsn)
         _write_private(url_file, dsn)
-        await _serve(settings, dsn, stopping)
+        key_file = settings.secret_key_file or settings.data_dir / KEY_FILE
+        if settings.secret_key_file is None and not key_file.exists():
+            _write_private(key_file, f"{new_key()}\n")
+        await _serve(settings, dsn, _seal(key_file), stopping)
     finally:
         url_file.unlink(missing_ok=True)
         await postgres.stop()
@@ -127,8 +132,18 @@ async def _free_leases(dsn: str) -> None:
         await start.close()
 
 
-async def _serve(settings: Settings, dsn: str, stopping: asyncio.Event) -> None:
-    app = App(settings, dsn)
+def _seal(key_file: Path | None) -> Seal:
+    """What seals secrets; without a file it refuses to, and everything else works."""
+    if key_file is None:
+        return Seal([])
+    try:
+        return Seal(read_keys(key_file.read_text("ascii")))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"HANTAR_SECRET_KEY_FILE {key_file}: {error}") from None
+
+
+async def _serve(settings: Settings, dsn: str, seal: Seal, stopping: asyncio.Event) -> None:
+    app = App(settings, dsn, seal)
     addresses = await app.start()
     try:
         if settings.embedded and not stopping.is_set():

@@ -88,6 +88,26 @@ DEAD_COMMANDS = Counter(
     ["result"],
     registry=REGISTRY,
 )
+WEBHOOKS = Counter(
+    "hantar_webhook_calls",
+    "Calls of webhook endpoints, by result.",
+    ["result"],
+    registry=REGISTRY,
+)
+WEBHOOK_SECONDS = Histogram(
+    "hantar_webhook_call_seconds",
+    "Time of a webhook call.",
+    registry=REGISTRY,
+    buckets=_CALL_EDGES,
+)
+WEBHOOKS_DUE = Gauge(
+    "hantar_webhooks_due", "Webhook deliveries that are due, up to 10,000.", registry=REGISTRY
+)
+WEBHOOKS_OLDEST = Gauge(
+    "hantar_webhooks_oldest_seconds",
+    "For how long the oldest webhook delivery has been due.",
+    registry=REGISTRY,
+)
 OUTBOX_DEPTH = Gauge("hantar_outbox_depth", "Outbox entries waiting.", registry=REGISTRY)
 OUTBOX_OLDEST = Gauge(
     "hantar_outbox_oldest_seconds", "Age of the oldest outbox entry.", registry=REGISTRY

@@ -24,6 +24,7 @@ from service.bus.topology import (
     DISPATCH,
     DISPATCH_DEAD,
     EVENTS,
+    WEBHOOKS,
     declare,
     topology,
 )
@@ -129,17 +130,19 @@ async def test_many_at_once_are_told_apart_when_some_have_no_queue(bus: Bus) -> 
     assert len(await inbox.wait_for(40)) == 40
 
 
-async def test_an_event_nobody_listens_to_is_published(bus: Bus) -> None:
+async def test_what_may_go_nowhere_is_published(bus: Bus) -> None:
+    nowhere = Outgoing(DISPATCH, "nowhere", b"{}", "test.v1", mandatory=False)
     async with asyncio.timeout(SOON_SECONDS):
-        await bus.publish(
-            Outgoing(
-                exchange=EVENTS,
-                routing_key="message.sent",
-                body=b"{}",
-                type="hantar.message.status.v1",
-                mandatory=False,
-            )
-        )
+        await bus.publish(nowhere)
+
+
+async def test_every_event_comes_to_the_webhooks_with_its_kind_and_its_id(bus: Bus) -> None:
+    inbox = Inbox(then=Delivery.ack)
+    await bus.consume(WEBHOOKS, inbox, prefetch=10)
+    async with asyncio.timeout(SOON_SECONDS):
+        await bus.publish(Outgoing(EVENTS, "campaign.done", b"{}", "test.v1", "7", mandatory=False))
+    [got] = await inbox.wait_for(1)
+    assert (got.message_id, got.routing_key) == ("7", "campaign.done")
 
 
 async def test_an_unknown_exchange_fails_and_harms_nothing_else(bus: Bus) -> None:

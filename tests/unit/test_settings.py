@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from service.settings import Settings, SettingsError, load, split_address
 
 SERVERS = {
-    "HANTAR_DATABASE_URL": "postgresql://hantar:secret-1@db/hantar",
-    "HANTAR_AMQP_URL": "amqp://hantar:secret-2@broker/",
+    "HANTAR_DATABASE_URL": "postgresql://hantar:sesame-1@db/hantar",
+    "HANTAR_AMQP_URL": "amqp://hantar:sesame-2@broker/",
 }
 
 
@@ -85,12 +85,12 @@ def test_the_command_line_comes_before_the_environment(monkeypatch: pytest.Monke
 
 def test_no_secret_is_shown_nor_told_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, SERVERS)
-    assert "secret" not in repr(settings) + str(settings) + str(settings.database_url)
+    assert "sesame" not in repr(settings) + str(settings) + str(settings.database_url)
     monkeypatch.delenv("HANTAR_AMQP_URL")
     monkeypatch.setenv("HANTAR_SHARDS", "x")
     with pytest.raises(SettingsError) as raised:
         load()
-    assert "secret" not in str(raised.value)
+    assert "sesame" not in str(raised.value)
 
 
 def test_settings_do_not_change() -> None:
