@@ -28,9 +28,12 @@ from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
 from service.ingress.gate import Gate
+from service.ingress.lists import Lists
 from service.ingress.messages import Messages
+from service.ingress.operations import routes
 from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
+from service.once import Once
 from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
 from service.record.recorder import Recorder
@@ -117,8 +120,9 @@ class App:
             checks["dispatcher"] = lambda: dispatcher.healthy
         api = None
         if settings.has_role("ingress"):
-            messages = Messages(pool, Accept(pool, relay), gate, Cursors(installation.secret))
-            app = application(pool, messages.routes())
+            lists = Lists(pool, Cursors(installation.secret))
+            messages = Messages(pool, Accept(Once(pool, relay)), gate, lists)
+            app = application(pool, routes([messages]))
             api = await self._listen("api", app, settings.listen)
         ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
         log.info("started", roles=settings.roles, api=api, ops=ops)

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import orjson
+from typing import Any
+
 from aiohttp import web
 
 from schemas import resources
-from schemas.problems import Problem, invalid
-from service.accept import Accept, Answer
+from schemas.api import Bulk, Send
+from schemas.problems import invalid
+from schemas.resources import BulkAnswer, Message
+from schemas.shapes import Many, One
+from service.accept import Accept
 from service.core.lifecycle import Status
 from service.core.phone import normalise
 from service.ingress.auth import CALLER, require_verified_email
 from service.ingress.gate import Gate
-from service.ingress.pages import (
-    COUNT_LIMIT,
-    Cursors,
-    own_url,
-    page_document,
-    read_page,
-    refuse_unknown,
-    single,
-    whole_number,
-)
+from service.ingress.lists import PAGING, Lists, Slice
+from service.ingress.operations import Operation, Parameter
+from service.ingress.pages import COUNT_LIMIT, single, whole_number
+from service.ingress.replies import found, one, path_id, reply
 from service.ingress.requests import READ_SECONDS, read_bulk, read_send
 from service.store import messages as store
 from service.store.messages import MessageFilter
-from service.store.pool import Pool
+from service.store.pool import Connection, Pool
 
 _STATUSES = frozenset(status.value for status in Status)
-_FILTERS = frozenset({"status", "campaign_id", "contact_id", "phone", "page", "per_page", "cursor"})
+_WHAT = "message"
+_ID = {"type": "integer", "minimum": 1}
+_FILTERS = (
+    Parameter("status", "Only with this status.", {"enum": sorted(_STATUSES)}),
+    Parameter("campaign_id", "Only of this campaign.", _ID),
+    Parameter("contact_id", "Only to this contact.", _ID),
+    Parameter("phone", "Only to this phone, in any usual spelling."),
+)
+_REFUSALS = (
+    "email_unverified",
+    "insufficient_credits",
+    "invalid_phone",
+    "no_device",
+    "opted_out",
+    "idempotency_key_reused",
+    "idempotency_in_progress",
+    "unavailable",
+)
 
 
 class Messages:
@@ -39,23 +54,59 @@ class Messages:
         pool: Pool,
         accept: Accept,
         gate: Gate,
-        cursors: Cursors,
+        lists: Lists,
         *,
         read_seconds: float = READ_SECONDS,
     ) -> None:
         self._pool = pool
         self._accept = accept
         self._gate = gate
-        self._cursors = cursors
+        self._lists = lists
         self._read_seconds = read_seconds
 
-    def routes(self) -> list[web.RouteDef]:
-        """The routes of this resource."""
+    def operations(self) -> list[Operation]:
+        """The operations of this resource."""
         return [
-            web.post("/api/v1/messages/send", self.send),
-            web.post("/api/v1/messages/bulk", self.bulk),
-            web.get("/api/v1/messages", self.page),
-            web.get(r"/api/v1/messages/{id:[0-9]{1,19}}", self.one),
+            Operation(
+                method="POST",
+                path="/messages/send",
+                handler=self.send,
+                summary="Queue one message.",
+                body=Send,
+                answers={202: One[Message]},
+                problems=_REFUSALS,
+                example={"phone": "0123456789", "body": "Hello from Hantar!"},
+            ),
+            Operation(
+                method="POST",
+                path="/messages/bulk",
+                handler=self.bulk,
+                summary="Queue up to 1000 messages; sound ones go, the others are named.",
+                body=Bulk,
+                answers={202: BulkAnswer},
+                problems=_REFUSALS,
+                example={
+                    "messages": [
+                        {"phone": "0123456789", "body": "Hello Aminah!"},
+                        {"phone": "012-345 6780", "body": "Hello Wei!"},
+                    ]
+                },
+            ),
+            Operation(
+                method="GET",
+                path="/messages",
+                handler=self.page,
+                summary="The message log, newest first.",
+                query=(*_FILTERS, *PAGING),
+                answers={200: Many[Message]},
+            ),
+            Operation(
+                method="GET",
+                path="/messages/{id}",
+                handler=self.one,
+                summary="One message, and why it waits while it waits.",
+                answers={200: One[Message]},
+            ),
         ]
 
     async def send(self, request: web.Request) -> web.Response:
@@ -63,50 +114,42 @@ class Messages:
         require_verified_email(request)
         body, key = await read_send(request, within_seconds=self._read_seconds)
         self._gate.check()
-        return _answer(await self._accept.send(request[CALLER].account_id, body, key))
+        return reply(await self._accept.send(request[CALLER].account_id, body, key))
 
     async def bulk(self, request: web.Request) -> web.Response:
         """Queue up to 1000 messages."""
         require_verified_email(request)
         body, key = await read_bulk(request, within_seconds=self._read_seconds)
         self._gate.check()
-        return _answer(await self._accept.bulk(request[CALLER].account_id, body, key))
+        return reply(await self._accept.bulk(request[CALLER].account_id, body, key))
 
     async def one(self, request: web.Request) -> web.Response:
         """One message."""
-        message_id = int(request.match_info["id"])
-        row = None
-        if message_id < 2**63:
-            async with self._pool.acquire() as connection:
-                row = await store.one(connection, request[CALLER].account_id, message_id)
-        if row is None:
-            raise Problem(404, "not_found", "There is no such message.")
-        return _json({"data": resources.message(dict(row))})
+        message_id = path_id(request, _WHAT)
+        async with self._pool.acquire() as connection:
+            row = await store.one(connection, request[CALLER].account_id, message_id)
+        return one(resources.message(found(row, _WHAT)))
 
     async def page(self, request: web.Request) -> web.Response:
         """The message log, newest first."""
-        refuse_unknown(request.query, _FILTERS)
+        self._lists.refuse_unknown(request, (parameter.name for parameter in _FILTERS))
         account_id = request[CALLER].account_id
-        page = read_page(request.query, self._cursors, account_id)
         narrowed = _filter(request)
-        url = own_url(request)
-        async with self._pool.acquire() as connection:
-            rows = await store.page(
+
+        async def rows(connection: Connection, part: Slice) -> list[Any]:
+            return await store.page(
                 connection,
                 account_id,
                 narrowed,
-                below_id=page.below_id,
-                limit=page.per_page + 1,
-                offset=page.offset,
+                below_id=part.below_id,
+                limit=part.limit,
+                offset=part.offset,
             )
-            total = None
-            if not page.by_cursor:
-                total = await store.count(connection, account_id, narrowed, limit=COUNT_LIMIT + 1)
-        more = len(rows) > page.per_page
-        rows = rows[: page.per_page]
-        next_cursor = self._cursors.make(account_id, rows[-1]["id"]) if more else None
-        items = [resources.message(dict(row)) for row in rows]
-        return _json(page_document(items, page, url, total=total, next_cursor=next_cursor))
+
+        async def count(connection: Connection) -> int:
+            return await store.count(connection, account_id, narrowed, limit=COUNT_LIMIT + 1)
+
+        return await self._lists.answer(request, rows, count, resources.message)
 
 
 def _filter(request: web.Request) -> MessageFilter:
@@ -126,14 +169,3 @@ def _filter(request: web.Request) -> MessageFilter:
         whole_number(request.query, "contact_id"),
         phone,
     )
-
-
-def _answer(answer: Answer) -> web.Response:
-    headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
-    return web.Response(
-        status=answer.status, body=answer.body, content_type="application/json", headers=headers
-    )
-
-
-def _json(document: object) -> web.Response:
-    return web.Response(body=orjson.dumps(document), content_type="application/json")

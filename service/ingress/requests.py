@@ -13,12 +13,14 @@ from aiohttp import web
 from schemas.api import BULK_LIMIT, Bulk, Send
 from schemas.decode import decode, decode_bulk
 from schemas.problems import Problem, invalid
-from service.accept import Idempotency, fingerprint
+from service.once import Idempotency, fingerprint
 
 #: A body that has not arrived whole by then is not waited for.
 READ_SECONDS = 10.0
 SEND_LIMIT_BYTES = 64 * 1024
 BULK_LIMIT_BYTES = 20 * 1024 * 1024
+#: A body of any other resource.
+JSON_LIMIT_BYTES = 256 * 1024
 _KEY_LIMIT_CHARS = 255
 #: zlib's word for the gzip format
 _GZIP_WBITS = 31
@@ -44,6 +46,20 @@ async def read_bulk(
     if not 1 <= len(bulk.messages) <= BULK_LIMIT:
         raise invalid("messages", f"Must have 1 to {BULK_LIMIT} items, not {len(bulk.messages)}.")
     return bulk, key
+
+
+async def read_json(
+    request: web.Request,
+    decoder: msgspec.json.Decoder[Decoded],
+    *,
+    limit_bytes: int = JSON_LIMIT_BYTES,
+) -> tuple[Decoded, Idempotency | None]:
+    """A body of the decoder's type, and the idempotency key if there is one."""
+
+    def decode_body(raw: bytes) -> Decoded:
+        return decode(raw, decoder)
+
+    return await _read(request, decode_body, limit_bytes, READ_SECONDS)
 
 
 def _decode_send(raw: bytes) -> Send:

@@ -21,8 +21,11 @@ from service.bus.local import LocalBus
 from service.bus.topology import topology
 from service.ingress.application import application
 from service.ingress.gate import Gate
+from service.ingress.lists import Lists
 from service.ingress.messages import Messages
+from service.ingress.operations import routes
 from service.ingress.pages import Cursors
+from service.once import Once
 from service.relay import Relay
 from service.store.pool import Pool
 from tests.database import SHARDS
@@ -311,8 +314,9 @@ async def impatient(dsn: str, pool: Pool) -> AsyncIterator[str]:
     """The address of an API that waits for a body for a third of a second only."""
     relay = Relay(pool, dsn, LocalBus(topology(SHARDS)))
     gate = Gate(pool, acked_late=True)
-    messages = Messages(pool, Accept(pool, relay), gate, Cursors(b"secret"), read_seconds=0.3)
-    runner = web.AppRunner(application(pool, messages.routes()), access_log=None)
+    lists = Lists(pool, Cursors(b"secret"))
+    messages = Messages(pool, Accept(Once(pool, relay)), gate, lists, read_seconds=0.3)
+    runner = web.AppRunner(application(pool, routes([messages])), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0]

@@ -1,0 +1,78 @@
+"""Lists: newest first, by page or by cursor, the same for every resource."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from schemas.shapes import Row
+from service.ingress.auth import CALLER
+from service.ingress.operations import Parameter
+from service.ingress.pages import (
+    COUNT_LIMIT,
+    LARGEST_PER_PAGE,
+    Cursors,
+    own_url,
+    page_document,
+    read_page,
+    refuse_unknown,
+)
+from service.store.pool import Connection, Pool
+
+#: What every list takes.
+PAGING = (
+    Parameter("page", "Which page, from 1.", {"type": "integer", "minimum": 1}),
+    Parameter(
+        "per_page",
+        "Items on a page.",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_PER_PAGE, "default": 25},
+    ),
+    Parameter("cursor", "`meta.next_cursor` of the page before; empty for the first."),
+)
+_PAGING_NAMES = frozenset(parameter.name for parameter in PAGING)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rows of a list to read: `limit` of them, from below an id or after an offset."""
+
+    below_id: int | None
+    limit: int
+    offset: int
+
+
+class Lists:
+    """Answers the lists of all resources."""
+
+    def __init__(self, pool: Pool, cursors: Cursors) -> None:
+        self._pool = pool
+        self._cursors = cursors
+
+    def refuse_unknown(self, request: web.Request, filters: Iterable[str] = ()) -> None:
+        """422 for a parameter that this list does not take."""
+        refuse_unknown(request.query, _PAGING_NAMES.union(filters))
+
+    async def answer(
+        self,
+        request: web.Request,
+        rows: Callable[[Connection, Slice], Awaitable[list[Any]]],
+        count: Callable[[Connection], Awaitable[int]],
+        resource: Callable[[Row], Any],
+    ) -> web.Response:
+        """The page asked for; `count` may stop at COUNT_LIMIT + 1 and is not asked by cursor."""
+        account_id = request[CALLER].account_id
+        page = read_page(request.query, self._cursors, account_id)
+        url = own_url(request)
+        async with self._pool.acquire() as connection:
+            found = await rows(connection, Slice(page.below_id, page.per_page + 1, page.offset))
+            total = None if page.by_cursor else min(await count(connection), COUNT_LIMIT + 1)
+        more = len(found) > page.per_page
+        found = found[: page.per_page]
+        next_cursor = self._cursors.make(account_id, found[-1]["id"]) if more else None
+        items = [resource(row) for row in found]
+        document = page_document(items, page, url, total=total, next_cursor=next_cursor)
+        return web.Response(body=msgspec.json.encode(document), content_type="application/json")
