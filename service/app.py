@@ -27,12 +27,16 @@ from service.core.addresses import read_networks
 from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
+from service.ingress.contacts import Contacts
 from service.ingress.gate import Gate
+from service.ingress.groups import Groups
+from service.ingress.imports import Imports
 from service.ingress.lists import Lists
 from service.ingress.messages import Messages
-from service.ingress.operations import routes
+from service.ingress.operations import Resource, routes
 from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
+from service.intake.imports import Imports as ImportWork
 from service.once import Once
 from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
@@ -100,6 +104,9 @@ class App:
         installation = await self._installation(pool)
         bus = await self._bus(installation)
         self._on_stop("bus", bus.close)
+        if settings.has_role("recorder"):
+            # Before the relay, as its last events are to find somebody who takes them.
+            await self._webhooks(pool, bus)
         relay = Relay(pool, dsn, bus)
         relay.start()
         self._on_stop("relay", relay.close)
@@ -115,14 +122,24 @@ class App:
         }
         if settings.has_role("recorder"):
             await self._recorder_role(pool, bus, relay, recorder)
+        if settings.has_role("intake"):
+            imports = ImportWork(pool)
+            imports.start()
+            self._on_stop("imports", imports.close)
         if settings.has_role("dispatcher"):
             dispatcher = await self._dispatcher_role(pool, bus, recorder)
             checks["dispatcher"] = lambda: dispatcher.healthy
         api = None
         if settings.has_role("ingress"):
             lists = Lists(pool, Cursors(installation.secret))
-            messages = Messages(pool, Accept(Once(pool, relay)), gate, lists)
-            app = application(pool, routes([messages]))
+            once = Once(pool, relay)
+            resources: list[Resource] = [
+                Messages(pool, Accept(once), gate, lists),
+                Contacts(pool, once, lists),
+                Imports(pool, once, lists),
+                Groups(pool, once, lists),
+            ]
+            app = application(pool, routes(resources))
             api = await self._listen("api", app, settings.listen)
         ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
         log.info("started", roles=settings.roles, api=api, ops=ops)
@@ -152,7 +169,6 @@ class App:
         dead = DeadCommands(bus, pool)
         await dead.start()
         self._on_stop("dead commands", dead.close)
-        await self._webhooks(pool, bus)
         sweeps = Sweeps(pool, relay, recorder)
         sweeps.start()
         self._on_stop("sweeps", sweeps.close)

@@ -81,7 +81,7 @@ async def _read(
         raise Problem(
             415, "unsupported_media_type", "Send JSON, as Content-Type: application/json."
         )
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     raw = await _body(request, limit_bytes, within_seconds)
     value = decode_body(raw)
     if key is None:
@@ -89,7 +89,8 @@ async def _read(
     return value, Idempotency(key, fingerprint(request.path, raw))
 
 
-def _idempotency_key(request: web.Request) -> str | None:
+def idempotency_key(request: web.Request) -> str | None:
+    """The caller's key, if there is one; raises the 400 Problem."""
     keys = request.headers.getall("Idempotency-Key", [])
     if not keys:
         return None

@@ -34,12 +34,16 @@ COVERED = {
     "5.2-30": "no key, or not as a bearer",
     "5.2-31": "keys that are wrong, revoked, over, too long, in the query",
     "5.2-32": "an e-mail that is not verified",
-    "5.2-33": "a message of another account",
-    "5.2-34": "a device or template of another account (groups, contacts, campaigns: see LATER)",
+    "5.2-33": "a resource of another account",
+    "5.2-34": "ids of another account in a body",
     "5.2-35": "fields that would reach for what is not the caller's to set",
     "5.2-37": "per_page",
     "5.2-38": "page and cursor",
     "5.2-39": "status",
+    "5.2-40": "searches that look like SQL or patterns",
+    "5.2-41": "searches that are long, empty, or hold NUL",
+    "5.2-42": "external ids: exact, and the account's own",
+    "5.2-45": "a contact that was deleted",
     "5.3-46": "spellings of one number",
     "5.3-47": "011 with too few digits",
     "5.3-48": "014, 015 and 010",
@@ -60,6 +64,9 @@ COVERED = {
     "5.4-65": "placeholders without a value",
     "5.4-66": "malformed placeholders, and what looks like code",
     "5.4-68": "a body that grows too long when it is rendered",
+    "5.4-72": "opted_out that is no boolean",
+    "5.4-73": "the same contact fifty times at once",
+    "5.4-74": "an external_id too long for any index",
     "5.5-75": "0, 1000 and 1001 items",
     "5.5-76": "messages missing, null, an object, a thousand nulls",
     "5.5-77": "the same phone and text twice",
@@ -70,24 +77,16 @@ COVERED = {
     "5.5-85": "idempotency keys that are none",
 }
 
-_CONTACTS = "comes with the contacts resource"
 _TEMPLATES = "comes with the templates resource"
 _CAMPAIGNS = "comes with campaigns"
 _INTAKE = "comes with the AMQP door"
 _META = "comes with the Meta driver"
 
 LATER = {
-    "5.2-40": _CONTACTS,
-    "5.2-41": _CONTACTS,
-    "5.2-42": _CONTACTS,
     "5.2-43": "comes with the rate limit of the API",
     "5.2-44": "comes with outgoing webhooks",
-    "5.2-45": _CONTACTS,
     "5.4-70": _TEMPLATES,
     "5.4-71": _TEMPLATES,
-    "5.4-72": _CONTACTS,
-    "5.4-73": _CONTACTS,
-    "5.4-74": _CONTACTS,
     "5.5-82": _CAMPAIGNS,
     "5.5-83": _CAMPAIGNS,
     "5.5-84": _CAMPAIGNS,

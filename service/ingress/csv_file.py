@@ -1,0 +1,153 @@
+"""A CSV file as it is uploaded: kept on disk, read a bounded number of rows at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+import re
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from typing import IO, Any, cast
+
+from aiohttp import BodyPartReader, StreamReader, web
+
+from schemas.problems import Problem, invalid
+
+FILE_LIMIT_BYTES = 50 * 1024 * 1024
+ROWS_LIMIT = 100_000
+#: Rows in one chunk.
+CHUNK_ROWS = 500
+_UPLOAD_SECONDS = 25.0
+_PART_BYTES = 256 * 1024
+_MEMORY_BYTES = 1024 * 1024
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_COLUMNS_LIMIT = 53
+_FILE = "file"
+
+#: A row of a file: the line it ends on, and its cells.
+Cells = tuple[int, list[str]]
+
+
+class CsvFile:
+    """A file that has arrived whole; `close` drops it."""
+
+    def __init__(self, file: IO[bytes], digest: bytes) -> None:
+        self._file = file
+        self.digest = digest
+        self._text: io.TextIOWrapper | None = None
+        self._reader: Any = None
+        self.columns: list[str] = []
+
+    def close(self) -> None:
+        """Drop the file."""
+        self._file.close()
+
+    def read_header(self) -> None:
+        """Begin at the first line and check it; raises the 422 Problem."""
+        if self._text is not None:
+            # Else it would close the file when it is dropped.
+            self._text.detach()
+        self._file.seek(0)
+        self._text = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline="")
+        self._reader = csv.reader(self._text, strict=True)
+        header = next(self._rows(), None)
+        if header is None:
+            raise invalid(_FILE, "The file is empty.")
+        self.columns = _columns(header[1])
+
+    def read_rows(self) -> list[Cells]:
+        """The next rows, at most CHUNK_ROWS; none at the end. Raises the 422 Problem."""
+        found: list[Cells] = []
+        for row in self._rows():
+            found.append(row)
+            if len(found) == CHUNK_ROWS:
+                break
+        return found
+
+    def _rows(self) -> Iterator[Cells]:
+        reader = self._reader
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except UnicodeDecodeError:
+                detail = f"After line {reader.line_num} the file is not UTF-8."
+                raise invalid(_FILE, detail) from None
+            except csv.Error as error:
+                detail = f"Line {reader.line_num}: {error}."
+                raise invalid(_FILE, detail) from None
+            if cells:
+                yield reader.line_num, cells
+
+
+def _columns(header: list[str]) -> list[str]:
+    columns = [cell.strip() for cell in header]
+    if len(columns) > _COLUMNS_LIMIT:
+        raise invalid(_FILE, f"Must have at most {_COLUMNS_LIMIT} columns.")
+    for number, column in enumerate(columns, 1):
+        if _COLUMN.fullmatch(column) is None:
+            raise invalid(
+                _FILE, f"The name of column {number} must match {_COLUMN.pattern}: {column[:64]!a}."
+            )
+        if columns.index(column) != number - 1:
+            raise invalid(_FILE, f"There are two columns {column}.")
+    if "phone" not in columns:
+        raise invalid(_FILE, "There is no column phone.")
+    return columns
+
+
+async def receive(request: web.Request) -> CsvFile:
+    """The uploaded file, as `text/csv` or as the part `file` of a form; raises a Problem."""
+    try:
+        async with asyncio.timeout(_UPLOAD_SECONDS):
+            if request.content_type == "text/csv":
+                return await _kept(request.content)
+            if request.content_type == "multipart/form-data":
+                return await _kept(await _file_part(request))
+    except TimeoutError as error:
+        detail = f"The file did not arrive within {_UPLOAD_SECONDS:g} seconds."
+        raise Problem(408, "request_timeout", detail) from error
+    except (ConnectionError, web.RequestPayloadError, ValueError) as error:
+        raise Problem(400, "bad_request", "The body could not be read.") from error
+    raise Problem(
+        415, "unsupported_media_type", "Send text/csv, or multipart/form-data with a file."
+    )
+
+
+async def _file_part(request: web.Request) -> BodyPartReader:
+    form = await request.multipart()
+    while (part := await form.next()) is not None:
+        if isinstance(part, BodyPartReader) and part.name == _FILE:
+            return part
+    raise invalid(_FILE, "The form has no part named file.")
+
+
+async def _kept(source: BodyPartReader | StreamReader) -> CsvFile:
+    digest = hashlib.sha256()
+    file = cast(
+        "IO[bytes]",
+        tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES),  # noqa: SIM115 - outlives this
+    )
+    try:
+        async for part in _parts(source):
+            digest.update(part)
+            await asyncio.to_thread(file.write, part)
+    except BaseException:
+        file.close()
+        raise
+    return CsvFile(file, digest.digest())
+
+
+async def _parts(source: BodyPartReader | StreamReader) -> AsyncIterator[bytes]:
+    """The bytes of the file, refused as soon as they are too many."""
+    size = 0
+    read = source.read_chunk if isinstance(source, BodyPartReader) else source.read
+    while part := await read(_PART_BYTES):
+        size += len(part)
+        if size > FILE_LIMIT_BYTES:
+            detail = f"The file may have up to {FILE_LIMIT_BYTES} bytes."
+            raise Problem(413, "payload_too_large", detail)
+        yield bytes(part)
