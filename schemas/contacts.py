@@ -95,7 +95,7 @@ class Import(msgspec.Struct):
     """A file of contacts; `rows` were received, `done` of them are worked off."""
 
     id: int
-    state: Literal["receiving", "queued", "running", "completed", "failed"]
+    state: Literal["queued", "running", "completed", "failed"]
     error: str | None
     group_id: int | None
     rows: int

@@ -16,7 +16,7 @@ from schemas.problems import Problem, unavailable
 from service.ingress.auth import CALLER, authenticate
 from service.ingress.connections import ConnectionLog
 from service.ingress.requests import BULK_LIMIT_BYTES
-from service.store.pool import UNAVAILABLE, Pool
+from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -47,13 +47,14 @@ def application(pool: Pool, routes: list[web.RouteDef]) -> web.Application:
         # Bodies are unzipped where their limits are known.
         handler_args={"auto_decompress": False, "logger": ConnectionLog()},
     )
-    app.on_response_prepare.append(_shape_early_refusal)
+    app.on_response_prepare.append(_shape_late)
     app.add_routes(routes)
     return app
 
 
-async def _shape_early_refusal(request: web.Request, response: web.StreamResponse) -> None:
-    """An unknown Expect is refused by aiohttp before any middleware runs: give it our shape."""
+async def _shape_late(request: web.Request, response: web.StreamResponse) -> None:
+    """What no middleware sees in time: an unknown Expect, which aiohttp refuses before any of them
+    runs, gets our shape, and an answer that is streamed its id."""
     if isinstance(response, web.HTTPExpectationFailed):
         request[_REQUEST_ID] = _request_id(request)
         shaped = _http_problem(request, response)
@@ -61,6 +62,7 @@ async def _shape_early_refusal(request: web.Request, response: web.StreamRespons
         response.headers.update(shaped.headers)
         # aiohttp has counted the bytes of its own text already.
         response.headers["Content-Length"] = str(shaped.content_length)
+    if _REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[_REQUEST_ID]
 
 
@@ -109,7 +111,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return _problem_response(request, problem)
     except web.HTTPException as error:
         return _http_problem(request, error)
-    except UNAVAILABLE as error:
+    except (*UNAVAILABLE, *CONFLICTS) as error:
         log.warning("request_unavailable", error=type(error).__name__)
         return _problem_response(request, unavailable("The service is not available."))
     except Exception:

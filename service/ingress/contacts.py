@@ -18,7 +18,7 @@ from service.ingress.auth import CALLER
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation, Parameter
 from service.ingress.pages import COUNT_LIMIT, single
-from service.ingress.replies import encoded, found, missing, nothing, one, path_id, reply
+from service.ingress.replies import NOTHING, encoded, found, missing, one, path_id, reply
 from service.ingress.requests import read_json
 from service.once import Answer, Once
 from service.store import contacts as store
@@ -160,10 +160,14 @@ class Contacts:
     async def delete(self, request: web.Request) -> web.Response:
         """Forget a contact."""
         contact_id = path_id(request, _WHAT)
-        async with self._pool.acquire() as connection:
-            if not await store.delete(connection, request[CALLER].account_id, contact_id):
+        account_id = request[CALLER].account_id
+
+        async def work(connection: Connection) -> Answer:
+            if not await store.delete(connection, account_id, contact_id):
                 missing(_WHAT)
-        return nothing()
+            return NOTHING
+
+        return reply(await self._once.run(account_id, None, work))
 
 
 def _text(request: web.Request, parameter: str) -> str | None:

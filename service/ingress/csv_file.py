@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import hashlib
 import io
@@ -17,21 +18,30 @@ from schemas.problems import Problem, invalid
 
 FILE_LIMIT_BYTES = 50 * 1024 * 1024
 ROWS_LIMIT = 100_000
-#: Rows in one chunk.
+#: A chunk is full with so many rows, or with so much text.
 CHUNK_ROWS = 500
+CHUNK_CHARS = 256 * 1024
+#: The longest legal row has 50 attributes of 1024 characters, every one of them quoted.
+LINE_LIMIT_CHARS = 128 * 1024
 _UPLOAD_SECONDS = 25.0
 _PART_BYTES = 256 * 1024
+#: Kept in memory up to here, on disk beyond.
 _MEMORY_BYTES = 1024 * 1024
+#: What a form may add around its file.
+_FORM_BYTES = 64 * 1024
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _COLUMNS_LIMIT = 53
 _FILE = "file"
 
-#: A row of a file: the line it ends on, and its cells.
-Cells = tuple[int, list[str]]
+#: A row: the line it begins on, and its cells, or their number where it is not the header's.
+Cells = tuple[int, list[str] | int]
 
 
 class CsvFile:
-    """A file that has arrived whole; `close` drops it."""
+    """A file that has arrived whole; `close` drops it.
+
+    It is read a bounded number of rows at a time, by calls that may take a while.
+    """
 
     def __init__(self, file: IO[bytes], digest: bytes) -> None:
         self._file = file
@@ -50,25 +60,35 @@ class CsvFile:
             # Else it would close the file when it is dropped.
             self._text.detach()
         self._file.seek(0)
+        if self._file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise invalid(_FILE, "The file is UTF-16: save it as UTF-8.")
+        self._file.seek(0)
         self._text = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline="")
-        self._reader = csv.reader(self._text, strict=True)
+        self._reader = csv.reader(_lines(self._text), strict=True)
         header = next(self._rows(), None)
         if header is None:
             raise invalid(_FILE, "The file is empty.")
         self.columns = _columns(header[1])
 
     def read_rows(self) -> list[Cells]:
-        """The next rows, at most CHUNK_ROWS; none at the end. Raises the 422 Problem."""
+        """The next chunk of rows; none at the end. Raises the 422 Problem."""
         found: list[Cells] = []
-        for row in self._rows():
-            found.append(row)
-            if len(found) == CHUNK_ROWS:
+        chars = 0
+        for line, cells in self._rows():
+            if len(cells) == len(self.columns):
+                found.append((line, cells))
+                chars += sum(map(len, cells))
+            else:
+                found.append((line, len(cells)))
+            if len(found) == CHUNK_ROWS or chars > CHUNK_CHARS:
                 break
         return found
 
-    def _rows(self) -> Iterator[Cells]:
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows in which something is written, each with the line it begins on."""
         reader = self._reader
         while True:
+            line = reader.line_num + 1
             try:
                 cells = next(reader)
             except StopIteration:
@@ -77,10 +97,19 @@ class CsvFile:
                 detail = f"After line {reader.line_num} the file is not UTF-8."
                 raise invalid(_FILE, detail) from None
             except csv.Error as error:
-                detail = f"Line {reader.line_num}: {error}."
-                raise invalid(_FILE, detail) from None
-            if cells:
-                yield reader.line_num, cells
+                raise invalid(_FILE, f"Line {line}: {error}.") from None
+            if any(cells) and any(map(str.strip, cells)):
+                yield line, cells
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines, none of which may fill the memory."""
+    number = 0
+    while line := text.readline(LINE_LIMIT_CHARS + 1):
+        number += 1
+        if len(line) > LINE_LIMIT_CHARS:
+            raise invalid(_FILE, f"Line {number} has more than {LINE_LIMIT_CHARS} characters.")
+        yield line
 
 
 def _columns(header: list[str]) -> list[str]:
@@ -101,20 +130,37 @@ def _columns(header: list[str]) -> list[str]:
 
 async def receive(request: web.Request) -> CsvFile:
     """The uploaded file, as `text/csv` or as the part `file` of a form; raises a Problem."""
+    _check_head(request)
     try:
         async with asyncio.timeout(_UPLOAD_SECONDS):
             if request.content_type == "text/csv":
                 return await _kept(request.content)
-            if request.content_type == "multipart/form-data":
-                return await _kept(await _file_part(request))
+            return await _kept(await _file_part(request))
     except TimeoutError as error:
         detail = f"The file did not arrive within {_UPLOAD_SECONDS:g} seconds."
         raise Problem(408, "request_timeout", detail) from error
     except (ConnectionError, web.RequestPayloadError, ValueError) as error:
         raise Problem(400, "bad_request", "The body could not be read.") from error
-    raise Problem(
-        415, "unsupported_media_type", "Send text/csv, or multipart/form-data with a file."
-    )
+
+
+def _check_head(request: web.Request) -> None:
+    """Refuse what need not be read to be refused."""
+    if request.content_type not in ("text/csv", "multipart/form-data"):
+        raise _not_taken("Send text/csv, or multipart/form-data with a part named file.")
+    if (request.charset or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise _not_taken("Send the file as UTF-8.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise _not_taken("Send the file as it is, without a Content-Encoding.")
+    if (request.content_length or 0) > FILE_LIMIT_BYTES + _FORM_BYTES:
+        raise _too_large()
+
+
+def _not_taken(detail: str) -> Problem:
+    return Problem(415, "unsupported_media_type", detail)
+
+
+def _too_large() -> Problem:
+    return Problem(413, "payload_too_large", f"The file may have up to {FILE_LIMIT_BYTES} bytes.")
 
 
 async def _file_part(request: web.Request) -> BodyPartReader:
@@ -148,6 +194,5 @@ async def _parts(source: BodyPartReader | StreamReader) -> AsyncIterator[bytes]:
     while part := await read(_PART_BYTES):
         size += len(part)
         if size > FILE_LIMIT_BYTES:
-            detail = f"The file may have up to {FILE_LIMIT_BYTES} bytes."
-            raise Problem(413, "payload_too_large", detail)
+            raise _too_large()
         yield bytes(part)

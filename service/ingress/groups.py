@@ -24,7 +24,7 @@ from service.ingress.auth import CALLER
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation
 from service.ingress.pages import COUNT_LIMIT
-from service.ingress.replies import encoded, found, missing, nothing, one, path_id, reply
+from service.ingress.replies import NOTHING, encoded, found, missing, one, path_id, reply
 from service.ingress.requests import read_json
 from service.once import Answer, Once
 from service.store import groups as store
@@ -189,17 +189,21 @@ class Groups:
     async def delete(self, request: web.Request) -> web.Response:
         """Forget a group."""
         group_id = path_id(request, _WHAT)
-        async with self._pool.acquire() as connection:
-            if not await store.delete(connection, request[CALLER].account_id, group_id):
+        account_id = request[CALLER].account_id
+
+        async def work(connection: Connection) -> Answer:
+            if not await store.delete(connection, account_id, group_id):
                 missing(_WHAT)
-        return nothing()
+            return NOTHING
+
+        return reply(await self._once.run(account_id, None, work))
 
     async def members(self, request: web.Request) -> web.Response:
         """The contacts of a group, newest first."""
         self._lists.refuse_unknown(request)
         group_id = path_id(request, _WHAT)
         async with self._pool.acquire() as connection:
-            await self._found(connection, request, group_id)
+            group = await self._found(connection, request, group_id)
 
         async def rows(connection: Connection, part: Slice) -> list[Any]:
             return await store.members(
@@ -210,8 +214,9 @@ class Groups:
                 offset=part.offset,
             )
 
-        async def count(connection: Connection) -> int:
-            return await store.count_members(connection, group_id, limit=COUNT_LIMIT + 1)
+        async def count(_: Connection) -> int:
+            members: int = group["contacts"]
+            return members
 
         return await self._lists.answer(request, rows, count, schema.contact)
 
@@ -222,12 +227,12 @@ class Groups:
         account_id = request[CALLER].account_id
 
         async def work(connection: Connection) -> Answer:
-            await self._found(connection, request, group_id)
             known = await store.known(connection, account_id, body.contact_ids)
+            if not await store.hold(connection, account_id, group_id):
+                missing(_WHAT)
             _all_known(body.contact_ids, known)
             changed = await store.add(connection, group_id, known)
-            group = await self._found(connection, request, group_id)
-            return Answer(200, encoded(MembersChanged(group_id, changed, group["contacts"])))
+            return await self._changed(connection, request, group_id, changed)
 
         return reply(await self._once.run(account_id, key, work))
 
@@ -235,21 +240,32 @@ class Groups:
         """Take contacts out of the group; those that are not in it are passed over."""
         group_id = path_id(request, _WHAT)
         body, _ = await read_json(request, _members_decoder)
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def work(connection: Connection) -> Answer:
             await self._found(connection, request, group_id)
             changed = await store.remove(connection, group_id, body.contact_ids)
-            group = await self._found(connection, request, group_id)
-        return one(MembersChanged(group_id, changed, group["contacts"]))
+            return await self._changed(connection, request, group_id, changed)
+
+        return reply(await self._once.run(request[CALLER].account_id, None, work))
 
     async def remove_one(self, request: web.Request) -> web.Response:
         """Take one contact out of the group; 404 when it is not in it."""
         group_id = path_id(request, _WHAT)
         contact_id = path_id(request, "contact", "contact_id")
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def work(connection: Connection) -> Answer:
             await self._found(connection, request, group_id)
             if not await store.remove(connection, group_id, [contact_id]):
                 missing("contact in this group")
-        return nothing()
+            return NOTHING
+
+        return reply(await self._once.run(request[CALLER].account_id, None, work))
+
+    async def _changed(
+        self, connection: Connection, request: web.Request, group_id: int, changed: int
+    ) -> Answer:
+        group = await self._found(connection, request, group_id)
+        return Answer(200, encoded(MembersChanged(group_id, changed, group["contacts"])))
 
     async def _found(self, connection: Connection, request: web.Request, group_id: int) -> Any:
         return found(await store.one(connection, request[CALLER].account_id, group_id), _WHAT)

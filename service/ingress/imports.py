@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import io
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ from aiohttp import web
 
 from schemas import contacts as schema
 from schemas.contacts import Import
-from schemas.problems import invalid
+from schemas.problems import Problem, invalid
 from schemas.shapes import Many, One
 from service.ingress.auth import CALLER
 from service.ingress.csv_file import ROWS_LIMIT, CsvFile, receive
@@ -28,6 +30,10 @@ from service.store.pool import Connection, Pool
 
 _WHAT = "import"
 _ERRORS_AT_ONCE = 1000
+#: Files of one account on their way in at once: each takes room on the disk.
+_UPLOADS_LIMIT = 4
+#: Imports of one account that are not worked off: they wait for one another.
+_OPEN_LIMIT = 20
 #: What a spreadsheet would run as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _GROUP = Parameter("group_id", "Put the contacts into this group.", {"type": "integer"})
@@ -40,6 +46,7 @@ class Imports:
         self._pool = pool
         self._once = once
         self._lists = lists
+        self._uploads: Counter[int] = Counter()
 
     def operations(self) -> list[Operation]:
         """The operations of this resource."""
@@ -54,6 +61,7 @@ class Imports:
                 media_type="text/csv",
                 query=(_GROUP,),
                 answers={202: One[Import]},
+                problems=("rate_limited",),
                 example="phone,name,city\n012-345 6789,Aminah,Ipoh\n",
             ),
             Operation(
@@ -86,20 +94,37 @@ class Imports:
         group_id = whole_number(request.query, _GROUP.name)
         key = idempotency_key(request)
         account_id = request[CALLER].account_id
-        file = await receive(request)
+        if self._uploads[account_id] >= _UPLOADS_LIMIT:
+            raise _too_many(f"{_UPLOADS_LIMIT} files are on their way in.", retry_seconds=5)
+        self._uploads[account_id] += 1
         try:
-            await asyncio.to_thread(file.read_header)
-
-            async def work(connection: Connection) -> Answer:
-                if group_id is not None and not await groups.one(connection, account_id, group_id):
-                    raise invalid("group_id", f"There is no contact group {group_id}.")
-                row = await _keep(connection, account_id, group_id, file)
-                return Answer(202, encoded(schema.contact_import(row)))
-
-            once = Idempotency(key, file.digest) if key is not None else None
-            return reply(await self._once.run(account_id, once, work))
+            file = await receive(request)
+            try:
+                return await self._keep(account_id, group_id, file, key)
+            finally:
+                file.close()
         finally:
-            file.close()
+            self._uploads[account_id] -= 1
+            if not self._uploads[account_id]:
+                del self._uploads[account_id]
+
+    async def _keep(
+        self, account_id: int, group_id: int | None, file: CsvFile, key: str | None
+    ) -> web.Response:
+        await asyncio.to_thread(file.read_header)
+
+        async def work(connection: Connection) -> Answer:
+            if group_id is not None and not await groups.one(connection, account_id, group_id):
+                raise invalid("group_id", f"There is no contact group {group_id}.")
+            waiting = await store.count_open(connection, account_id, limit=_OPEN_LIMIT)
+            if waiting >= _OPEN_LIMIT:
+                detail = f"{_OPEN_LIMIT} imports wait to be worked off."
+                raise _too_many(detail, retry_seconds=30)
+            row = await _write(connection, account_id, group_id, file)
+            return Answer(202, encoded(schema.contact_import(row)))
+
+        once = Idempotency(key, _fingerprint(group_id, file)) if key is not None else None
+        return reply(await self._once.run(account_id, once, work))
 
     async def page(self, request: web.Request) -> web.Response:
         """Imports, newest first."""
@@ -139,6 +164,8 @@ class Imports:
             }
         )
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         await response.write(_csv([("line", "phone", "code", "detail")]))
         line = 0
         while True:
@@ -154,7 +181,15 @@ class Imports:
         return response
 
 
-async def _keep(
+def _too_many(detail: str, *, retry_seconds: int) -> Problem:
+    return Problem(429, "rate_limited", detail, headers={"Retry-After": str(retry_seconds)})
+
+
+def _fingerprint(group_id: int | None, file: CsvFile) -> bytes:
+    return hashlib.sha256(f"import {group_id} ".encode() + file.digest).digest()
+
+
+async def _write(
     connection: Connection, account_id: int, group_id: int | None, file: CsvFile
 ) -> Any:
     """Every row of the file, in the transaction of the answer."""
@@ -166,17 +201,11 @@ async def _keep(
         total += len(rows)
         if total > ROWS_LIMIT:
             raise invalid("file", f"Must have at most {ROWS_LIMIT} rows.")
-        body = await asyncio.to_thread(_chunk, rows)
-        await store.put_chunk(connection, import_id, number, body)
+        await store.put_chunk(connection, import_id, number, orjson.dumps(rows))
         number += 1
     if not total:
         raise invalid("file", "The file has no rows below its header.")
     return await store.received(connection, import_id, total)
-
-
-def _chunk(rows: list[tuple[int, list[str]]]) -> str:
-    # What no text in the database may hold is left to be refused with its row.
-    return orjson.dumps(rows).decode().replace("\\u0000", "\\ufffe")
 
 
 def _csv(rows: list[tuple[object, ...]]) -> bytes:

@@ -10,6 +10,8 @@ from aiohttp import web
 from schemas.problems import Problem
 from service.once import Answer
 
+#: 204.
+NOTHING = Answer(204, b"")
 _LARGEST_ID = 2**63 - 1
 
 
@@ -25,6 +27,8 @@ def one(resource: object, status: int = 200) -> web.Response:
 
 def reply(answer: Answer) -> web.Response:
     """What a transaction answered, now or under the same key before."""
+    if answer.status == NOTHING.status:
+        return nothing()
     headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
     return web.Response(
         status=answer.status, body=answer.body, content_type="application/json", headers=headers

@@ -26,6 +26,11 @@ async def one(connection: Connection, account_id: int, group_id: int) -> asyncpg
     return await connection.fetchrow(_SQL["one"], account_id, group_id)
 
 
+async def hold(connection: Connection, account_id: int, group_id: int) -> bool:
+    """Whether there is this group, which then stays until the transaction ends."""
+    return await connection.fetchval(_SQL["hold"], account_id, group_id) is not None
+
+
 async def page(
     connection: Connection, account_id: int, *, below_id: int | None, limit: int, offset: int
 ) -> list[asyncpg.Record]:
@@ -60,7 +65,7 @@ async def delete(connection: Connection, account_id: int, group_id: int) -> bool
 
 
 async def known(connection: Connection, account_id: int, ids: Sequence[int]) -> set[int]:
-    """Which of these are contacts of this account."""
+    """Which of these are contacts of this account, which then stay until the transaction ends."""
     rows = await connection.fetch(_SQL["known"], account_id, ids)
     return {row["id"] for row in rows}
 
@@ -82,9 +87,3 @@ async def members(
 ) -> list[asyncpg.Record]:
     """The contacts of a group, newest first."""
     return await connection.fetch(_SQL["members"], group_id, below_id, limit, offset)
-
-
-async def count_members(connection: Connection, group_id: int, *, limit: int) -> int:
-    """How many contacts a group has, counted up to `limit`."""
-    found: int = await connection.fetchval(_SQL["count_members"], group_id, limit)
-    return found

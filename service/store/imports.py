@@ -41,7 +41,7 @@ async def create(
     return made
 
 
-async def put_chunk(connection: Connection, import_id: int, number: int, body: str) -> None:
+async def put_chunk(connection: Connection, import_id: int, number: int, body: bytes) -> None:
     """The next rows of the file, as JSON."""
     await connection.execute(_SQL["put_chunk"], import_id, number, body)
 
@@ -78,14 +78,20 @@ async def errors(
     return await connection.fetch(_SQL["errors"], import_id, after_line, limit)
 
 
+async def count_open(connection: Connection, account_id: int, *, limit: int) -> int:
+    """How many imports of the account are not worked off, counted up to `limit`."""
+    found: int = await connection.fetchval(_SQL["open"], account_id, limit)
+    return found
+
+
 async def take(connection: Connection) -> asyncpg.Record | None:
-    """The oldest import with something to do, held until the transaction ends."""
+    """The import whose turn it is, held until the transaction ends; accounts take turns."""
     return await connection.fetchrow(_SQL["take"])
 
 
-async def next_chunk(connection: Connection, import_id: int) -> str | None:
+async def next_chunk(connection: Connection, import_id: int) -> bytes | None:
     """Take out its next chunk, as JSON."""
-    body: str | None = await connection.fetchval(_SQL["next_chunk"], import_id)
+    body: bytes | None = await connection.fetchval(_SQL["next_chunk"], import_id)
     return body
 
 

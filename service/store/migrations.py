@@ -61,16 +61,33 @@ async def migrate(dsn: str) -> list[Migration]:
         await connection.execute(_TABLE)
         pending = _pending(await _applied(connection), migrations())
         for migration in pending:
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
-                    migration.version,
-                    migration.checksum,
-                )
+            await apply(connection, migration)
         return pending
     finally:
         await connection.close(timeout=5.0)
+
+
+async def apply(connection: asyncpg.Connection[asyncpg.Record], migration: Migration) -> None:
+    """One migration, whole or not at all; MigrationError for what the operator can mend."""
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
+                migration.version,
+                migration.checksum,
+            )
+    except asyncpg.FeatureNotSupportedError as error:
+        # What PostgreSQL says of an extension whose files are not on the server.
+        raise MigrationError(
+            f"migration {migration.version} needs what this server lacks ({error.args[0]}): "
+            "install PostgreSQL's contrib package on the database server"
+        ) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(
+            f"migration {migration.version} is not allowed ({error.args[0]}): "
+            "migrate as the owner of the database"
+        ) from error
 
 
 async def check(dsn: str) -> None:

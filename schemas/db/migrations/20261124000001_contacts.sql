@@ -1,21 +1,26 @@
 -- migrate:up
 
--- A trusted extension: whoever owns the database may create it.
+-- Trusted extensions, part of PostgreSQL's contrib: whoever owns the database may create them.
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE EXTENSION IF NOT EXISTS btree_gin;
 
 CREATE INDEX contacts_account ON contacts (account_id, id);
-CREATE INDEX contacts_external ON contacts (account_id, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX contacts_external ON contacts (account_id, external_id, id)
+    WHERE external_id IS NOT NULL;
+-- The account stands in it too, so that nobody's search reads what only others have.
 CREATE INDEX contacts_search ON contacts
-    USING gin ((COALESCE(name, '') || E'\n' || phone) gin_trgm_ops);
+    USING gin (account_id, (COALESCE(name, '') || E'\n' || phone) gin_trgm_ops);
 
 CREATE TABLE contact_groups (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id bigint NOT NULL REFERENCES accounts,
     name text NOT NULL,
     description text,
+    -- how many members it has; kept by the triggers below
+    contacts bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
-);
+) WITH (fillfactor = 70);
 CREATE INDEX contact_groups_account ON contact_groups (account_id, id);
 
 CREATE TABLE contact_group_members (
@@ -25,15 +30,32 @@ CREATE TABLE contact_group_members (
 );
 CREATE INDEX contact_group_members_contact ON contact_group_members (contact_id);
 
+-- Groups are locked after the contacts and the members, in ascending order.
+CREATE FUNCTION count_group_members() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM contact_groups WHERE id IN (SELECT group_id FROM changed)
+        ORDER BY id FOR NO KEY UPDATE;
+    UPDATE contact_groups g
+        SET contacts = g.contacts + CASE TG_OP WHEN 'INSERT' THEN c.members ELSE -c.members END
+        FROM (SELECT group_id, count(*) AS members FROM changed GROUP BY group_id) c
+        WHERE g.id = c.group_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER contact_group_members_added AFTER INSERT ON contact_group_members
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_group_members();
+CREATE TRIGGER contact_group_members_removed AFTER DELETE ON contact_group_members
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_group_members();
+
 -- A file of contacts on its way in: durable before it is answered, then worked off in chunks.
 CREATE TABLE contact_imports (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id bigint NOT NULL REFERENCES accounts,
-    group_id bigint REFERENCES contact_groups ON DELETE SET NULL,
-    state text NOT NULL DEFAULT 'receiving'
-        CHECK (state IN ('receiving', 'queued', 'running', 'completed', 'failed')),
+    -- no foreign key: who deletes a group must not wait for its import, nor the other way round
+    group_id bigint,
+    state text NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'running', 'completed', 'failed')),
     error text,
-    columns text[] NOT NULL DEFAULT '{}',
+    columns text[] NOT NULL,
     -- data rows received, and worked off
     rows integer NOT NULL DEFAULT 0,
     done integer NOT NULL DEFAULT 0,
@@ -41,17 +63,20 @@ CREATE TABLE contact_imports (
     updated integer NOT NULL DEFAULT 0,
     rejected integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- when its last chunk was worked off, else when it came
+    worked_at timestamptz NOT NULL DEFAULT now(),
     completed_at timestamptz
 );
 CREATE INDEX contact_imports_account ON contact_imports (account_id, id);
-CREATE INDEX contact_imports_waiting ON contact_imports (id)
-    WHERE state IN ('receiving', 'queued', 'running');
+CREATE INDEX contact_imports_open ON contact_imports (account_id, id)
+    WHERE state IN ('queued', 'running');
 
--- The rows of a file, a bounded number in each chunk: [[line, [cell, ...]], ...]
+-- The rows of a file, a bounded number in each chunk: [[line, [cell, ...]], ...] as JSON. Bytes,
+-- as jsonb cannot hold the NULs that a file may have.
 CREATE TABLE contact_import_chunks (
     import_id bigint NOT NULL REFERENCES contact_imports ON DELETE CASCADE,
     number integer NOT NULL,
-    body jsonb NOT NULL,
+    body bytea NOT NULL,
     PRIMARY KEY (import_id, number)
 );
 

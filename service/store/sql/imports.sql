@@ -1,8 +1,6 @@
 -- name: create
 -- A new import; its chunks follow in the same transaction.
-INSERT INTO contact_imports (account_id, group_id, columns, state)
-VALUES ($1, $2, $3, 'queued')
-RETURNING id
+INSERT INTO contact_imports (account_id, group_id, columns) VALUES ($1, $2, $3) RETURNING id
 
 -- name: put_chunk
 -- The next rows of the file.
@@ -37,11 +35,22 @@ SELECT count(*) FROM (SELECT FROM contact_imports WHERE account_id = $1 LIMIT $2
 SELECT line, phone, code, detail FROM contact_import_errors
 WHERE import_id = $1 AND line > $2 ORDER BY line LIMIT $3
 
+-- name: open
+-- How many imports of an account are not worked off, counted up to a limit.
+SELECT count(*) FROM (
+    SELECT FROM contact_imports WHERE account_id = $1 AND state IN ('queued', 'running') LIMIT $2
+) i
+
 -- name: take
--- The oldest import with something to do; nobody else works on it until the transaction ends.
-SELECT id, account_id, group_id, columns FROM contact_imports
-WHERE state IN ('queued', 'running')
-ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+-- The import whose turn it is: of each account its oldest, and of those the one that was worked on
+-- least recently. Nobody else works on it until the transaction ends.
+SELECT i.id, i.account_id, i.group_id, i.columns FROM contact_imports i
+WHERE i.state IN ('queued', 'running') AND NOT EXISTS (
+    SELECT FROM contact_imports older
+    WHERE older.account_id = i.account_id AND older.id < i.id
+        AND older.state IN ('queued', 'running')
+)
+ORDER BY i.worked_at, i.id LIMIT 1 FOR UPDATE OF i SKIP LOCKED
 
 -- name: next_chunk
 -- Take out its next chunk.
@@ -76,6 +85,7 @@ FROM unnest($2::int[], $3::text[], $4::text[], $5::text[]) AS e (line, phone, co
 UPDATE contact_imports i SET
     done = done + $2, created = created + $3, updated = updated + $4, rejected = rejected + $5,
     state = CASE WHEN open.chunks THEN 'running' ELSE 'completed' END,
+    worked_at = clock_timestamp(),
     completed_at = CASE WHEN NOT open.chunks THEN now() END
 FROM (SELECT EXISTS (SELECT FROM contact_import_chunks WHERE import_id = $1) AS chunks) open
 WHERE i.id = $1
@@ -83,4 +93,7 @@ RETURNING i.state
 
 -- name: fail
 -- An import that cannot go on; what it did stays.
+WITH dropped AS (
+    DELETE FROM contact_import_chunks WHERE import_id = $1
+)
 UPDATE contact_imports SET state = 'failed', error = $2, completed_at = now() WHERE id = $1

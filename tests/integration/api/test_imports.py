@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.api.checks import check_problem
+from tests.integration.api.checks import check_problem, request_id
 from tests.system import Account, Answer, Hantar, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,6 +74,34 @@ async def test_rows_become_contacts_and_other_columns_attributes(
     ]
 
 
+async def test_text_stays_as_it_is_written(hantar: Hantar, account: Account) -> None:
+    names = ["C:\\u0000x", '\\"', "a\\", "a\u2028\ufffe", "فاطمة"]
+    file = io.StringIO()
+    csv.writer(file).writerows(
+        [["phone", "name"], *([f"012345670{n}", name] for n, name in enumerate(names))]
+    )
+    await completed(hantar, account, await upload(hantar, account, file.getvalue()))
+    assert [row["name"] for row in await contacts(hantar, account)] == names
+
+
+async def test_a_fault_is_told_by_the_line_its_row_begins_on(
+    hantar: Hantar, account: Account
+) -> None:
+    text = 'phone,name\n\n12,"two\nlines"\n , \n13,\n0123456701,A\n14,\n'
+    done = await completed(hantar, account, await upload(hantar, account, text))
+    assert counts(done) == (4, 4, 1, 0, 3)
+    assert [row["line"] for row in await refused(hantar, account, done["id"])] == ["3", "6", "8"]
+
+
+async def test_head_of_the_errors(hantar: Hantar, account: Account) -> None:
+    done = await completed(hantar, account, await upload(hantar, account, "phone\n12\n"))
+    path = f"/api/v1/contacts/imports/{done['id']}/errors"
+    head = await hantar.call("HEAD", path, account, headers={"X-Request-Id": "mine"})
+    assert (head.status, head.json) == (200, "")
+    assert request_id(head) == "mine"
+    assert head.headers["Content-Type"] == "text/csv; charset=utf-8"
+
+
 async def test_a_phone_met_again_is_updated(hantar: Hantar, account: Account) -> None:
     await hantar.post("/contacts", account, {"phone": "0123456701", "name": "Old"})
     text = "name,phone\nNew,0123456701\nWei,0123456702\n,60123456702\n"
@@ -116,6 +144,9 @@ async def test_faulty_rows_are_told_and_the_others_taken(hantar: Hantar, account
         b"phone,name\n0123456701,\xff\n",
         "phone\n0123456701\n".encode("utf-16"),
         "phone" + "".join(f",c{n}" for n in range(60)) + "\n",
+        "phone\n" + "0" * 200_000 + "\n",
+        "phone,a,b\n0123456701" + ",x" * 100_000 + "\n",
+        'phone,name\n0123456701,"' + "long\n" * 30_000 + '"\n',
         "phone\n" + "0123456701\n" * 100_001,
     ],
 )
@@ -150,6 +181,14 @@ async def test_bad_ways_to_send_a_file(hantar: Hantar, account: Account) -> None
         415,
         "unsupported_media_type",
     )
+    for headers in (
+        {"Content-Type": "text/csv; charset=iso-8859-1"},
+        {"Content-Encoding": "gzip"},
+    ):
+        answer = await upload(hantar, account, "phone\n0123456701\n", **headers)
+        check_problem(answer, 415, "unsupported_media_type")
+    answer = await upload(hantar, account, "phone\n0123456701\n", "?groupid=1")
+    check_problem(answer, 422, "unknown_field", "groupid")
     form = aiohttp.FormData()
     form.add_field("other", b"phone\n", filename="x.csv")
     answer = await hantar.call("POST", "/api/v1/contacts/import", account, data=form)
@@ -169,6 +208,10 @@ async def test_the_same_key_imports_once(hantar: Hantar, account: Account) -> No
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.json["data"]["id"] == first.json["data"]["id"]
     other = await upload(hantar, account, "phone\n0123456702\n", **key)
+    check_problem(other, 422, "idempotency_key_reused", "Idempotency-Key")
+    group = await hantar.post("/contact-groups", account, {"name": "G"})
+    query = f"?group_id={group.json['data']['id']}"
+    other = await upload(hantar, account, "phone\n0123456701\n", query, **key)
     check_problem(other, 422, "idempotency_key_reused", "Idempotency-Key")
 
 

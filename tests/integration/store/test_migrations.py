@@ -8,7 +8,7 @@ import pytest
 
 from service.cli.run import prepare_database
 from service.store import migrations
-from service.store.migrations import MigrationError, check, migrate
+from service.store.migrations import Migration, MigrationError, check, migrate
 
 
 @pytest.fixture
@@ -51,6 +51,20 @@ async def test_processes_that_migrate_at_once_do_not_collide(empty_dsn: str) -> 
     applied = await asyncio.gather(*(migrate(empty_dsn) for _ in range(3)))
     assert sorted(map(len, applied)) == [0, 0, len(migrations.migrations())]
     await check(empty_dsn)
+
+
+async def test_what_the_server_lacks_is_named(
+    empty_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    lacking = Migration("1", "lacking", "CREATE EXTENSION no_such_extension")
+    with pytest.raises(MigrationError, match=r"no_such_extension.*contrib package"):
+        await migrations.apply(connection, lacking)
+    await connection.execute("CREATE ROLE lodger; SET ROLE lodger")
+    try:
+        with pytest.raises(MigrationError, match="migrate as the owner"):
+            await migrations.apply(connection, Migration("1", "x", "CREATE EXTENSION btree_gin"))
+    finally:
+        await connection.execute("RESET ROLE; DROP ROLE lodger")
 
 
 async def test_a_changed_migration_is_refused(
