@@ -9,16 +9,19 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test check migrate lock clean FORCE
+.PHONY: help run test bench-imports check migrate lock clean FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/run ## Start everything in one process on an embedded database; Ctrl-C ends it
 	@exec .venv/bin/hantar run $(ARGS)
 
 test: .venv/dev ## Run every test on private real servers; T=path chooses some
 	.venv/bin/python -m pytest $(T)
+
+bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed twice
+	.venv/bin/python -m pytest -s tests/bench/imports.py
 
 check: .venv/dev ## Check format, lint, types and import rules, run the fast tests
 	.venv/bin/ruff format --check .
