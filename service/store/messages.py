@@ -10,6 +10,8 @@ from service.store.pool import Connection
 from service.store.queries import load
 
 _SQL = load("messages")
+#: The rare ones, to which a table of their own leads; no index of messages holds the status.
+_EXCEPTIONS = frozenset({"unconfirmed", "failed", "cancelled", "expired", "skipped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,12 @@ class MessageFilter:
     campaign_id: int | None = None
     contact_id: int | None = None
     phone: str | None = None
+
+    @property
+    def exceptions(self) -> bool:
+        """Whether nothing is asked but a rare status."""
+        other = (self.campaign_id, self.contact_id, self.phone)
+        return self.status in _EXCEPTIONS and other == (None, None, None)
 
 
 async def one(connection: Connection, account_id: int, message_id: int) -> asyncpg.Record | None:
@@ -37,6 +45,10 @@ async def page(
     offset: int,
 ) -> list[asyncpg.Record]:
     """A page, newest first."""
+    if narrowed.exceptions:
+        return await connection.fetch(
+            _SQL["page_exceptions"], account_id, narrowed.status, below_id, limit, offset
+        )
     return await connection.fetch(
         _SQL["page"],
         account_id,
@@ -54,7 +66,13 @@ async def count(
     connection: Connection, account_id: int, narrowed: MessageFilter, *, limit: int
 ) -> int:
     """How many there are, counted no further than `limit`."""
-    found: int = await connection.fetchval(
+    found: int
+    if narrowed.exceptions:
+        found = await connection.fetchval(
+            _SQL["count_exceptions"], account_id, narrowed.status, limit
+        )
+        return found
+    found = await connection.fetchval(
         _SQL["count"],
         account_id,
         narrowed.status,

@@ -89,4 +89,25 @@ CREATE TABLE contact_import_errors (
     PRIMARY KEY (import_id, line)
 );
 
+-- Where to look for messages that did not go the usual way: all that ever had such a status, its
+-- present one is in messages. An index of messages that holds the status would cost every update.
+CREATE TABLE message_exceptions (
+    account_id bigint NOT NULL,
+    status message_status NOT NULL,
+    message_id bigint NOT NULL,
+    PRIMARY KEY (account_id, status, message_id)
+);
+INSERT INTO message_exceptions (account_id, status, message_id)
+    SELECT account_id, status, id FROM messages
+    WHERE status IN ('unconfirmed', 'failed', 'cancelled', 'expired', 'skipped');
+CREATE FUNCTION note_message_exception() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO message_exceptions VALUES (NEW.account_id, NEW.status, NEW.id)
+        ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER messages_exception AFTER INSERT OR UPDATE OF status ON messages
+    FOR EACH ROW WHEN (NEW.status IN ('unconfirmed', 'failed', 'cancelled', 'expired', 'skipped'))
+    EXECUTE FUNCTION note_message_exception();
+
 -- migrate:down

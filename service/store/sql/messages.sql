@@ -46,3 +46,25 @@ SELECT count(*) FROM (
         AND ($5::text IS NULL OR m.phone = $5)
     LIMIT $6
 ) found
+
+-- name: page_exceptions
+-- A page of those with a status that message_exceptions leads to, newest first.
+SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_id, m.device_id,
+    d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
+    m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
+    m.read_at, m.failed_at, NULL::text AS waiting_reason, NULL::timestamptz AS waiting_until
+FROM message_exceptions x
+JOIN messages m ON m.id = x.message_id AND m.status = x.status
+JOIN devices d ON d.id = m.device_id
+WHERE x.account_id = $1 AND x.status = $2 AND ($3::bigint IS NULL OR x.message_id < $3)
+ORDER BY x.message_id DESC
+LIMIT $4 OFFSET $5
+
+-- name: count_exceptions
+-- How many of those there are, counted no further than the limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM message_exceptions x
+    JOIN messages m ON m.id = x.message_id AND m.status = x.status
+    WHERE x.account_id = $1 AND x.status = $2
+    LIMIT $3
+) found

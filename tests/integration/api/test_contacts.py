@@ -139,6 +139,7 @@ async def test_a_faulty_contact_is_refused(
 @pytest.mark.row("5.2-40", "5.2-41", "5.2-42")
 async def test_a_search_is_literal_text_in_name_or_phone(hantar: Hantar, account: Account) -> None:
     names = ["100% Sale", "100 Sale", "a_b", "aXb", "back\\slash", "' OR 1=1--", "مرحبا", "Wei"]
+    names += ["two\nlines"]
     made = {}
     for number, name in enumerate(names):
         contact = await put(hantar, account, {"phone": f"01234560{number}0", "name": name})
@@ -152,6 +153,8 @@ async def test_a_search_is_literal_text_in_name_or_phone(hantar: Hantar, account
         "مرح": ["مرحبا"],
         "WEI": ["Wei"],
         "+6012345607": ["Wei"],
+        "o\nl": ["two\nlines"],
+        "lines\n+60": [],
         "nobody": [],
         "(a+)+$": [],
     }.items():
@@ -212,6 +215,23 @@ async def test_any_name_is_found_by_any_part_of_it(
     for part in (name, name[: len(name) // 2], name[len(name) // 2 :]):
         if part:
             assert await ids(hantar, account, {"search": part}) != []
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    name=st.text("aB%_\\\n+6'é", min_size=3, max_size=12).filter(lambda name: name.strip()),
+    text=st.text("Ab%_\\\n+6'É", min_size=1, max_size=3),
+)
+async def test_a_search_finds_what_contains_the_text_and_nothing_else(
+    hantar: Hantar, account: Account, name: str, text: str
+) -> None:
+    contact = await put(hantar, account, {"phone": "0123456789", "name": name})
+    contained = any(text.lower() in field.lower() for field in (name, "+60123456789"))
+    assert await ids(hantar, account, {"search": text}) == ([contact["id"]] if contained else [])
 
 
 async def test_an_opted_out_contact_gets_nothing_until_it_opts_in(

@@ -135,6 +135,41 @@ async def test_the_list_is_narrowed(hantar: Hantar, account: Account) -> None:
         assert ids((await hantar.get(f"/messages{narrowed}", account)).json) == expected, narrowed
 
 
+async def test_every_status_finds_its_own(hantar: Hantar, account: Account) -> None:
+    insert = """
+        INSERT INTO messages (account_id, device_id, phone, body, status, credit, priority)
+        SELECT $1, $2, '+60123456789', 'x', s, 'settled', 2
+        FROM unnest(enum_range(NULL::message_status)) s, generate_series(1, 2)
+        WHERE s NOT IN ('scheduled', 'queued', 'sending') RETURNING id, status
+    """
+    made = await hantar.pool.fetch(insert, account.id, account.device_id)
+    failed = max(row["id"] for row in made if row["status"] == "failed")
+
+    async def check(status: str, wanted: list[int]) -> None:
+        page = (await hantar.get(f"/messages?status={status}&per_page=1", account)).json
+        assert page["meta"]["total"] == len(wanted), status
+        found = ids(page)
+        while page["links"]["next"] is not None:
+            page = await follow(hantar, account, page["links"]["next"])
+            found += ids(page)
+        assert found == wanted, status
+        narrowed = f"/messages?status={status}&phone=0123456789"
+        assert ids((await hantar.get(narrowed, account)).json) == wanted, status
+
+    for status in {row["status"] for row in made}:
+        await check(status, sorted((r["id"] for r in made if r["status"] == status), reverse=True))
+    # A later word of the provider: it did arrive.
+    await hantar.pool.execute("UPDATE messages SET status = 'delivered' WHERE id = $1", failed)
+    await check("failed", [row["id"] for row in made if row["status"] == "failed"][:1])
+
+
+async def test_the_total_of_a_page_past_the_end(hantar: Hantar, account: Account) -> None:
+    await seven(hantar, account)
+    for number, count in ((1, 5), (2, 2), (3, 0)):
+        page = (await hantar.get(f"/messages?per_page=5&page={number}", account)).json
+        assert (len(page["data"]), page["meta"]["total"]) == (count, 7)
+
+
 async def test_the_total_is_capped_beyond_ten_thousand(hantar: Hantar, account: Account) -> None:
     insert = """
         INSERT INTO messages (account_id, device_id, phone, body, status, credit, priority)

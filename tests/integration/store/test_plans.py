@@ -12,8 +12,9 @@ import pytest
 
 from service.core.lifecycle import Change, Status
 from service.embedded import EmbeddedPostgres
-from service.store import claims, messages, record
+from service.store import claims, contacts, groups, messages, record
 from service.store.claims import Orphan, Parking
+from service.store.contacts import ContactFilter
 from service.store.messages import MessageFilter
 from service.store.queries import load
 from tests.integration.fresh import execute, fresh_database
@@ -34,6 +35,8 @@ INSERT INTO devices (account_id, name, driver, state, shard)
 UPDATE shard_leases SET owner = 'worker', epoch = 1;
 INSERT INTO contacts (account_id, phone) SELECT n % {ACCOUNTS} + 1, '+6012' || n
     FROM generate_series(1000000, 1050000) n;
+INSERT INTO contact_groups (account_id, name) VALUES (7, 'g');
+INSERT INTO contact_group_members SELECT 1, id FROM contacts WHERE account_id = 7;
 INSERT INTO messages (id, account_id, device_id, campaign_id, contact_id, phone, body, status,
         credit, priority, created_at)
     SELECT n, n % {ACCOUNTS} + 1, n % {ACCOUNTS} + 1, n / 10000, n % 50000,
@@ -116,6 +119,7 @@ CASES: dict[str, tuple[Ask, set[tuple[str, str]]]] = {
     "page": (page(), OF_ACCOUNT | PARKED),
     "page below an id": (page(below_id=FIRST + 9000), OF_ACCOUNT | PARKED),
     "page of a status": (page(status="queued"), OF_ACCOUNT | PARKED),
+    "page of a rare status": (page(status="failed"), BY_ID),
     "page of a phone": (
         page(phone="+6012100"),
         OF_ACCOUNT | {("messages", "messages_account_id_phone_id_idx")} | PARKED,
@@ -133,6 +137,38 @@ async def test_rows_are_found_by_an_index(explained: Explained, name: str) -> No
     ask, wanted = CASES[name]
     await ask(explained)
     assert {scan for scan in explained.scans if scan[0] in ("messages", "parked")} == wanted
+
+
+def contact_page(below_id: int | None = None, **narrowed: Any) -> Ask:
+    return lambda c: contacts.page(
+        c, 7, ContactFilter(**narrowed), below_id=below_id, limit=25, offset=0
+    )
+
+
+#: By the plan for the values, as lists are asked for.
+CONTACT_CASES: dict[str, tuple[Ask, str]] = {
+    "page": (contact_page(), "contacts_account"),
+    "page below an id": (contact_page(below_id=40_000), "contacts_account"),
+    "external id": (contact_page(external_id="x"), "contacts_external"),
+    "search for what most have": (contact_page(search="6012"), "contacts_account"),
+    "search for what few have": (contact_page(search="nobody"), "contacts_search"),
+    "count of a search": (
+        lambda c: contacts.count(c, 7, ContactFilter("nobody"), limit=10_000),
+        "contacts_search",
+    ),
+    "members": (
+        lambda c: groups.members(c, 1, below_id=None, limit=25, offset=0),
+        "contacts_pkey",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTACT_CASES)
+async def test_contacts_are_found_by_an_index(explained: Explained, name: str) -> None:
+    ask, wanted = CONTACT_CASES[name]
+    await ask(explained)
+    del explained.plans[1:]
+    assert {scan[1] for scan in explained.scans if scan[0] == "contacts"} == {wanted}
 
 
 @pytest.mark.parametrize("name", list(CASES)[:6])
