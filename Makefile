@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test bench-imports check migrate lock clean FORCE
+.PHONY: help run test bench-imports bench-lists check migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ test: .venv/dev ## Run every test on private real servers; T=path chooses some
 
 bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/imports.py
+
+bench-lists: .venv/dev ## Time lists of a million rows and show their plans
+	.venv/bin/python -m pytest -q -s tests/bench/lists.py
 
 check: .venv/dev ## Check format, lint, types and import rules, run the fast tests
 	.venv/bin/ruff format --check .

@@ -34,8 +34,8 @@ PAGING = (
     Parameter("cursor", "`meta.next_cursor` of the page before; empty for the first."),
 )
 #: Which index is best depends on what is asked for: a plan for any values, which the database makes
-#: of a statement that comes often, would read a million rows to find the one that has a phone.
-_PLAN_FOR_THE_VALUES = "SET LOCAL plan_cache_mode = force_custom_plan"
+#: of a statement that comes often, looks for a phone among all messages of the account.
+PLAN_FOR_THE_VALUES = "SET LOCAL plan_cache_mode = force_custom_plan"
 _PAGING_NAMES = frozenset(parameter.name for parameter in PAGING)
 
 
@@ -74,7 +74,7 @@ class Lists:
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            await connection.execute(_PLAN_FOR_THE_VALUES)
+            await connection.execute(PLAN_FOR_THE_VALUES)
             found = await rows(connection, Slice(page.below_id, page.per_page + 1, page.offset))
             more = len(found) > page.per_page
             found = found[: page.per_page]

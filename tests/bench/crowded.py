@@ -21,7 +21,7 @@ CREATE TEMP TABLE crowd AS
         CASE WHEN n <= {ROWS} THEN 1 ELSE 2 + n % {ACCOUNTS - 1} END AS account_id
     FROM generate_series(1, {_ALL}) n;
 INSERT INTO contacts (account_id, phone, name, external_id)
-    SELECT account_id, '+601' || lpad((n % 100000000)::text, 8, '0'),
+    SELECT account_id, '+6012' || lpad(n::text, 7, '0'),
         (ARRAY['Aminah', 'Tan', 'Siti', 'Kumar', 'Farid', 'Mei Ling', 'Raj', 'Nurul', 'Wong',
             'Lim', 'Azlan', 'Devi', 'Chong', 'Hafiz', 'Priya', 'Zulkifli', 'Grace'])[1 + n % 17]
         || ' ' || (ARRAY['binti Ali', 'Wei Ming', 'a/l Samy', 'Abdullah', 'Ibrahim', 'Lee',
@@ -32,7 +32,7 @@ INSERT INTO contacts (account_id, phone, name, external_id)
 -- did not arrive.
 INSERT INTO messages (account_id, device_id, phone, body, status, credit, priority, failed_at,
         sent_at, error_code)
-    SELECT account_id, account_id, '+601' || lpad((n % 200000)::text, 8, '0'), 'hello',
+    SELECT account_id, account_id, '+6012' || lpad((n % 200000)::text, 7, '0'), 'hello',
         status, CASE WHEN status < 'sent' THEN 'reserved' ELSE 'settled' END::message_credit,
         1, CASE WHEN status = 'failed' THEN now() END,
         CASE WHEN status >= 'sent' THEN now() END,
