@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -10,22 +11,37 @@ import orjson
 from aiohttp import web
 
 from schemas import contacts as schema
+from schemas.commands import OPTED_OUT_TYPE
 from schemas.contacts import Contact, ContactBody, ContactChange
 from schemas.problems import invalid
 from schemas.shapes import Many, One
+from service.core.times import rfc3339
 from service.ingress import checks
 from service.ingress.auth import CALLER
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation, Parameter
 from service.ingress.pages import COUNT_LIMIT, single
-from service.ingress.replies import NOTHING, encoded, found, missing, one, path_id, reply
+from service.ingress.replies import (
+    CLAIMS_OVER_SECONDS,
+    NOTHING,
+    encoded,
+    found,
+    missing,
+    one,
+    path_id,
+    reply,
+)
 from service.ingress.requests import read_json
-from service.once import Answer, Once
+from service.once import Answer, Idempotency, Once, Work
+from service.relay import EVENTS_EXCHANGE
 from service.store import contacts as store
 from service.store.contacts import ContactFields, ContactFilter
+from service.store.outbox import Entry
 from service.store.pool import Connection, Pool
+from service.store.record import put_event
 
 _WHAT = "contact"
+_OPTED_OUT = "contact.opted_out"
 _SEARCH_LIMIT_CHARS = 255
 _FILTERS = (
     Parameter("search", "Only those whose name or phone contains this text."),
@@ -128,9 +144,10 @@ class Contacts:
 
         async def work(connection: Connection) -> Answer:
             row = await store.upsert(connection, account_id, fields)
-            return Answer(201 if row["created"] else 200, encoded(schema.contact(row)))
+            status = 201 if row["created"] else 200
+            return await _saved(connection, account_id, row, status)
 
-        return reply(await self._once.run(account_id, key, work))
+        return await self._answer(account_id, key, work)
 
     async def one(self, request: web.Request) -> web.Response:
         """One contact."""
@@ -144,18 +161,24 @@ class Contacts:
         contact_id = path_id(request, _WHAT)
         body, _ = await read_json(request, _change_decoder)
         values = checks.given(body)
-        async with self._pool.acquire() as connection:
+        fields = _fields(values)
+        account_id = request[CALLER].account_id
+
+        async def work(connection: Connection) -> Answer:
             try:
-                row = await store.update(
-                    connection,
-                    request[CALLER].account_id,
-                    contact_id,
-                    list(values),
-                    _fields(values),
-                )
+                row = await store.update(connection, account_id, contact_id, list(values), fields)
             except asyncpg.UniqueViolationError:
                 raise invalid("phone", "Another contact has this phone.") from None
-        return one(schema.contact(found(row, _WHAT)))
+            return await _saved(connection, account_id, found(row, _WHAT), 200)
+
+        return await self._answer(account_id, None, work)
+
+    async def _answer(self, account_id: int, key: Idempotency | None, work: Work) -> web.Response:
+        answer = await self._once.run(account_id, key, work)
+        if answer.entries:
+            # Somebody was opted out, and nothing more may go out once that is answered.
+            await asyncio.sleep(CLAIMS_OVER_SECONDS)
+        return reply(answer)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Forget a contact."""
@@ -168,6 +191,26 @@ class Contacts:
             return NOTHING
 
         return reply(await self._once.run(account_id, None, work))
+
+
+async def _saved(connection: Connection, account_id: int, row: Any, status: int) -> Answer:
+    """The contact, and the public event if it was opted out now."""
+    body = encoded(schema.contact(row))
+    if not row["opted_out_now"]:
+        return Answer(status, body)
+    event = orjson.dumps(
+        {
+            "account": account_id,
+            "contact_id": row["id"],
+            "phone": row["phone"],
+            "at": rfc3339(row["opted_out_at"]),
+        }
+    )
+    event_id = await put_event(
+        connection, routing_key=_OPTED_OUT, event_type=OPTED_OUT_TYPE, body=event
+    )
+    entry = Entry(event_id, EVENTS_EXCHANGE, _OPTED_OUT, OPTED_OUT_TYPE, event)
+    return Answer(status, body, [entry])
 
 
 def _text(request: web.Request, parameter: str) -> str | None:

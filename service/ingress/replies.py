@@ -10,6 +10,9 @@ from aiohttp import web
 from schemas.problems import Problem
 from service.once import Answer
 
+#: Whoever answers that nothing more goes out waits this long after the commit: a claim is good for
+#: 250 ms from before its statement was issued.
+CLAIMS_OVER_SECONDS = 0.3
 #: 204.
 NOTHING = Answer(204, b"")
 _LARGEST_ID = 2**63 - 1

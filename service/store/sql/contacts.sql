@@ -1,6 +1,6 @@
 -- name: upsert
 -- Create or update a contact by its phone; null leaves a field as it is, attributes are replaced
--- as a whole. `created` tells which it was.
+-- as a whole. `created` tells which it was, `opted_out_now` whether that is new.
 INSERT INTO contacts AS c (account_id, phone, name, external_id, attributes, opted_out_at)
 VALUES ($1, $2, $3, $4, COALESCE($5::jsonb, '{}'), CASE WHEN $6::boolean THEN now() END)
 ON CONFLICT (account_id, phone) DO UPDATE SET
@@ -13,7 +13,7 @@ ON CONFLICT (account_id, phone) DO UPDATE SET
     END,
     updated_at = now()
 RETURNING id, phone, name, external_id, attributes, opted_out_at, created_at, updated_at,
-    xmax = 0 AS created
+    xmax = 0 AS created, COALESCE(opted_out_at = now(), false) AS opted_out_now
 
 -- name: one
 -- A contact of this account.
@@ -33,7 +33,8 @@ UPDATE contacts SET
     END,
     updated_at = now()
 WHERE account_id = $1 AND id = $2
-RETURNING id, phone, name, external_id, attributes, opted_out_at, created_at, updated_at
+RETURNING id, phone, name, external_id, attributes, opted_out_at, created_at, updated_at,
+    COALESCE(opted_out_at = now(), false) AS opted_out_now
 
 -- name: delete
 -- Forget a contact; messages to it stay.

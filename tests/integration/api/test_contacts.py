@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -243,3 +244,49 @@ async def test_an_opted_out_contact_gets_nothing_until_it_opts_in(
     path = f"/api/v1/contacts/{contact['id']}"
     await hantar.call("PATCH", path, account, json={"opted_out": False})
     assert (await hantar.post("/messages/send", account, message)).status == 202
+
+
+async def test_nothing_goes_out_once_an_opt_out_is_answered(hantar: Hantar) -> None:
+    account = await hantar.account(per_second=4)
+    items = [{"phone": f"01234567{number:02}", "body": "Hello"} for number in range(8)]
+    queued = (await hantar.post("/messages/bulk", account, {"messages": items})).json["queued"]
+    answered: dict[int, float] = {}
+
+    async def opt_out(item: dict[str, Any]) -> None:
+        # At the worst moment: claimed a little before its time, and not called yet.
+        claimed = "SELECT FROM messages WHERE id = $1 AND status >= 'sending'"
+        while not await hantar.pool.fetch(claimed, item["id"]):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.005)
+        await put(hantar, account, {"phone": item["phone"], "opted_out": True})
+        answered[item["id"]] = time.monotonic()
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*map(opt_out, queued))
+    # To somebody who opted out before, nothing goes out at all.
+    check_problem(await hantar.post("/messages/send", account, items[0]), 422, "opted_out")
+    calls = await hantar.pool.fetch(
+        "SELECT message_id, called_at FROM simulator_calls WHERE message_id = ANY($1::bigint[])",
+        list(answered),
+    )
+    assert calls
+    assert [call for call in calls if call["called_at"] > answered[call["message_id"]]] == []
+
+
+async def test_who_opts_out_in_time_is_skipped(hantar: Hantar) -> None:
+    account = await hantar.account(per_second=4)
+    items = [{"phone": f"01234567{number:02}", "body": "Hello"} for number in range(8)]
+    queued = (await hantar.post("/messages/bulk", account, {"messages": items})).json["queued"]
+    await put(hantar, account, {"phone": items[-1]["phone"], "opted_out": True})
+    message = await hantar.until(account, queued[-1]["id"], "delivered", "skipped")
+    assert (message["status"], message["credit"]) == ("skipped", "released")
+    assert await hantar.drifting() == []
+
+
+async def test_a_message_outlives_its_contact(hantar: Hantar, account: Account) -> None:
+    body = {"phone": "0123456789", "body": "Hello", "name": "Aminah"}
+    message = (await hantar.post("/messages/send", account, body)).json["data"]
+    path = f"/api/v1/contacts/{message['contact_id']}"
+    assert (await hantar.call("DELETE", path, account)).status == 204
+    message = await hantar.until(account, message["id"], "delivered")
+    found = await hantar.get(f"/messages?contact_id={message['contact_id']}", account)
+    assert [row["id"] for row in found.json["data"]] == [message["id"]]

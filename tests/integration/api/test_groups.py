@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.integration.api.checks import check_problem
-from tests.system import Account, Hantar
+from tests.system import Account, Answer, Hantar
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,6 +70,31 @@ async def test_contacts_are_put_in_and_taken_out(hantar: Hantar, account: Accoun
     assert [row["id"] for row in listed.json["data"]] == [ids[2], ids[1]]
     await hantar.call("DELETE", f"/api/v1/contacts/{ids[1]}", account)
     assert (await hantar.get(f"/contact-groups/{group_id}", account)).json["data"]["contacts"] == 1
+
+
+async def test_a_group_may_change_from_all_sides_at_once(hantar: Hantar, account: Account) -> None:
+    ids = await people(hantar, account, 12)
+    groups = [await group(hantar, account, f"G{number}") for number in range(3)]
+
+    def calls() -> Iterator[Awaitable[Answer]]:
+        for place, group_id in enumerate(groups):
+            path = f"/api/v1/contact-groups/{group_id}"
+            order = ids[place:] + ids[:place]
+            for method, some in (("POST", order), ("DELETE", order[::-2]), ("POST", order[::-1])):
+                body = {"contact_ids": some}
+                yield hantar.call(method, f"{path}/contacts", account, json=body)
+        for contact_id in ids[:4]:
+            yield hantar.call("DELETE", f"/api/v1/contacts/{contact_id}", account)
+        yield hantar.call("DELETE", f"/api/v1/contact-groups/{groups[0]}", account)
+
+    for _ in range(5):
+        answers = await asyncio.gather(*calls())
+        assert {answer.status for answer in answers} <= {200, 204, 404, 422}
+    for group_id in groups[1:]:
+        told = (await hantar.get(f"/contact-groups/{group_id}", account)).json["data"]["contacts"]
+        members = await hantar.get(f"/contact-groups/{group_id}/contacts", account)
+        assert len(members.json["data"]) == told
+    check_problem(await hantar.get(f"/contact-groups/{groups[0]}", account), 404, "not_found")
 
 
 @pytest.mark.row("5.2-34")

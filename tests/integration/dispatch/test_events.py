@@ -116,3 +116,24 @@ async def test_an_opt_out_is_told(hantar: Hantar, upstream: Upstream) -> None:
     body = orjson.loads(message.body)
     assert (body["account"], body["phone"]) == (account.id, f"{MAGIC}08")
     assert message.type == OPTED_OUT_TYPE
+
+
+async def test_an_opt_out_over_http_is_told_once(hantar: Hantar, upstream: Upstream) -> None:
+    account = await hantar.account()
+    out = {"opted_out": True}
+    first = (await hantar.post("/contacts", account, {"phone": "0123456701"} | out)).json["data"]
+    second = (await hantar.post("/contacts", account, {"phone": "0123456702"})).json["data"]
+    for contact in (first, second, second):
+        path = f"/api/v1/contacts/{contact['id']}"
+        assert (await hantar.call("PATCH", path, account, json=out)).status == 200
+
+    async def told() -> Any:
+        return len(upstream.heard) >= 2
+
+    await eventually(told)
+    bodies = [orjson.loads(message.body) for message in upstream.heard]
+    assert [(body["contact_id"], body["phone"]) for body in bodies] == [
+        (first["id"], "+60123456701"),
+        (second["id"], "+60123456702"),
+    ]
+    assert {message.type for message in upstream.heard} == {OPTED_OUT_TYPE}
