@@ -18,7 +18,7 @@ from service.store.pool import CONFLICTS, UNAVAILABLE, Connection, Pool
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 #: A chunk takes some 50 ms; what takes longer waits for somebody who may be dead.
 CHUNK_SECONDS = 30.0
 _NAME_LIMIT_CHARS = 255

@@ -7,12 +7,13 @@ import csv
 import io
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from asyncpg.transaction import Transaction
 
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import Process
@@ -73,12 +74,19 @@ async def import_through_kills(installation: Installation, rows: int) -> Figures
     people = crowd(rows)
     ingress, intake = await installation.run("ingress", "intake")
     chunks = rows // CHUNK
-    started = await _upload(installation, ingress, people.text, figures)
-    import_id, group_id = started["id"], started["group_id"]
-    for chunk in (chunks // 4, chunks // 2):
-        async with _stuck_at(installation, import_id, chunk):
+    async with AsyncExitStack() as blocks:
+        # Before there is anything to work off, as no worker may pass by.
+        blocked = [
+            (chunk, await blocks.enter_async_context(_blocked_at(installation, chunk)))
+            for chunk in (chunks // 4, chunks // 2)
+        ]
+        started = await _upload(installation, ingress, people.text, figures)
+        import_id, group_id = started["id"], started["group_id"]
+        for chunk, block in blocked:
+            await _stuck_at(installation, import_id, chunk)
             intake.kill()
-        [intake] = await installation.run("intake")
+            await block.rollback()
+            [intake] = await installation.run("intake")
     pauses = asyncio.create_task(_longest_pause(intake))
     before, began = await _progress(installation, import_id), time.monotonic()
 
@@ -120,10 +128,10 @@ async def _upload(
 
 
 @asynccontextmanager
-async def _stuck_at(installation: Installation, import_id: int, chunk: int) -> AsyncIterator[None]:
-    """Inside, the worker is in the middle of this chunk: it waits for a contact of ours."""
+async def _blocked_at(installation: Installation, chunk: int) -> AsyncIterator[Transaction]:
+    """A contact of this chunk is in our hands, until the transaction is rolled back."""
     async with installation.pool.acquire() as connection:
-        transaction = connection.transaction()
+        transaction: Transaction = connection.transaction()
         await transaction.start()
         await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         await connection.execute(
@@ -131,21 +139,21 @@ async def _stuck_at(installation: Installation, import_id: int, chunk: int) -> A
             installation.account,
             f"+6012{chunk * CHUNK + 1:07}",
         )
+        yield transaction
 
-        async def look() -> bool:
-            done = (await _progress(installation, import_id))["done"]
-            assert done <= chunk * CHUNK, "the worker passed by"
-            waiting: int = await installation.pool.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO contacts %'"
-            )
-            return waiting > 0 and done == chunk * CHUNK
 
-        await eventually(look, within_seconds=WITHIN_SECONDS)
-        try:
-            yield
-        finally:
-            await transaction.rollback()
+async def _stuck_at(installation: Installation, import_id: int, chunk: int) -> None:
+    """Return once the worker is in the middle of this chunk: it waits for a contact of ours."""
+
+    async def look() -> bool:
+        done = (await _progress(installation, import_id))["done"]
+        waiting: int = await installation.pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO contacts %'"
+        )
+        return waiting > 0 and done == chunk * CHUNK
+
+    await eventually(look, within_seconds=WITHIN_SECONDS)
 
 
 async def _check(installation: Installation, done: Any, people: Crowd, rows: int) -> None:
