@@ -19,6 +19,8 @@ from service.store.pool import CONFLICTS, UNAVAILABLE, Connection, Pool
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+#: An import that ended is kept so long, as it holds phones as they were given.
+KEEP_SECONDS = 30 * 24 * 3600.0
 #: A chunk takes some 50 ms; what takes longer waits for somebody who may be dead.
 CHUNK_SECONDS = 30.0
 _NAME_LIMIT_CHARS = 255
@@ -60,7 +62,7 @@ class Imports:
     async def _run(self) -> None:
         while True:
             try:
-                worked = await self.work_once()
+                worked = await self.work_once() or await self.forget_once()
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 worked = False
                 log.warning("import_deferred", error=type(error).__name__)
@@ -91,6 +93,11 @@ class Imports:
                 log.error("import_failed", import_id=taken["id"], error=type(error).__name__)
                 await store.fail(connection, taken["id"], _FAILED)
         return True
+
+    async def forget_once(self) -> bool:
+        """Drop one import of long ago; whether there was one."""
+        async with asyncio.timeout(CHUNK_SECONDS), self._pool.acquire() as connection:
+            return await store.forget(connection, after_seconds=KEEP_SECONDS)
 
 
 async def _work_off(connection: Connection, taken: Any) -> None:

@@ -142,3 +142,8 @@ async def advance(
 async def fail(connection: Connection, import_id: int, error: str) -> None:
     """An import that cannot go on."""
     await connection.execute(_SQL["fail"], import_id, error)
+
+
+async def forget(connection: Connection, *, after_seconds: float) -> bool:
+    """Drop one import that ended so long ago, with its refused rows; whether there was one."""
+    return await connection.fetchval(_SQL["forget"], after_seconds) is not None

@@ -110,3 +110,19 @@ async def test_an_account_has_so_many_imports_waiting(hantar: Hantar, account: A
     await taken_in(hantar, await hantar.account(), 1)
     await Imports(hantar.pool).work_once()
     await taken_in(hantar, account, 1)
+
+
+async def test_an_import_is_forgotten_after_a_month(hantar: Hantar, account: Account) -> None:
+    old, young, waiting = [await taken_in(hantar, account, 1) for _ in range(3)]
+    work = Imports(hantar.pool)
+    for import_id, age in ((old, "30 days 1 minute"), (young, "29 days 23 hours")):
+        assert await work.work_once()
+        await hantar.pool.execute(
+            "UPDATE contact_imports SET completed_at = now() - $2::text::interval WHERE id = $1",
+            import_id,
+            age,
+        )
+    assert [await work.forget_once() for _ in range(2)] == [True, False]
+    listed = (await hantar.get("/contacts/imports", account)).json["data"]
+    assert [row["id"] for row in listed] == [waiting, young]
+    check_problem(await hantar.get(f"/contacts/imports/{old}", account), 404, "not_found")

@@ -68,6 +68,8 @@ CREATE TABLE contact_imports (
     completed_at timestamptz
 );
 CREATE INDEX contact_imports_account ON contact_imports (account_id, id);
+CREATE INDEX contact_imports_ended ON contact_imports (completed_at)
+    WHERE completed_at IS NOT NULL;
 CREATE INDEX contact_imports_open ON contact_imports (account_id, id)
     WHERE state IN ('queued', 'running');
 

@@ -97,3 +97,10 @@ WITH dropped AS (
     DELETE FROM contact_import_chunks WHERE import_id = $1
 )
 UPDATE contact_imports SET state = 'failed', error = $2, completed_at = now() WHERE id = $1
+
+-- name: forget
+-- Drop one import that ended so many seconds ago, with the rows it refused.
+DELETE FROM contact_imports WHERE id = (
+    SELECT id FROM contact_imports WHERE completed_at < now() - make_interval(secs => $1)
+    ORDER BY completed_at LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING id
