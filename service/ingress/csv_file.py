@@ -21,8 +21,8 @@ ROWS_LIMIT = 100_000
 #: A chunk is full with so many rows, or with so much text.
 CHUNK_ROWS = 500
 CHUNK_CHARS = 256 * 1024
-#: The longest legal row has 50 attributes of 1024 characters, every one of them quoted.
-LINE_LIMIT_CHARS = 128 * 1024
+#: The longest legal row has 50 attributes of 1024 characters, each of them a doubled quote.
+ROW_LIMIT_CHARS = 128 * 1024
 _UPLOAD_SECONDS = 25.0
 _PART_BYTES = 256 * 1024
 #: Kept in memory up to here, on disk beyond.
@@ -48,6 +48,7 @@ class CsvFile:
         self.digest = digest
         self._text: io.TextIOWrapper | None = None
         self._reader: Any = None
+        self._row_chars = 0
         self.columns: list[str] = []
 
     def close(self) -> None:
@@ -64,7 +65,7 @@ class CsvFile:
             raise invalid(_FILE, "The file is UTF-16: save it as UTF-8.")
         self._file.seek(0)
         self._text = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline="")
-        self._reader = csv.reader(_lines(self._text), strict=True)
+        self._reader = csv.reader(self._lines(self._text), strict=True)
         header = next(self._rows(), None)
         if header is None:
             raise invalid(_FILE, "The file is empty.")
@@ -89,6 +90,7 @@ class CsvFile:
         reader = self._reader
         while True:
             line = reader.line_num + 1
+            self._row_chars = 0
             try:
                 cells = next(reader)
             except StopIteration:
@@ -101,15 +103,16 @@ class CsvFile:
             if any(cells) and any(map(str.strip, cells)):
                 yield line, cells
 
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines, none of which may fill the memory."""
-    number = 0
-    while line := text.readline(LINE_LIMIT_CHARS + 1):
-        number += 1
-        if len(line) > LINE_LIMIT_CHARS:
-            raise invalid(_FILE, f"Line {number} has more than {LINE_LIMIT_CHARS} characters.")
-        yield line
+    def _lines(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """The lines, no row of which may fill the memory: a quote may hold any number of them."""
+        number = 0
+        while line := text.readline(ROW_LIMIT_CHARS + 1):
+            number += 1
+            self._row_chars += len(line)
+            if self._row_chars > ROW_LIMIT_CHARS:
+                detail = f"The row on line {number} has more than {ROW_LIMIT_CHARS} characters."
+                raise invalid(_FILE, detail)
+            yield line
 
 
 def _columns(header: list[str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -199,6 +201,25 @@ async def test_bad_ways_to_send_a_file(hantar: Hantar, account: Account) -> None
         "payload_too_large",
     )
     assert (await hantar.get("/contacts/imports", account)).json["data"] == []
+
+
+async def test_few_files_of_an_account_come_at_once(hantar: Hantar, account: Account) -> None:
+    path, rest = "/api/v1/contacts/import", asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"phone\n"
+        await rest.wait()
+        yield b"0123456701\n"
+
+    async def send() -> Answer:
+        answer = await hantar.call("POST", path, account, data=slow(), headers=CSV)
+        if answer.status == 429:
+            rest.set()
+        return answer
+
+    answers = await asyncio.gather(*(send() for _ in range(5)))
+    assert sorted(answer.status for answer in answers) == [202] * 4 + [429]
+    assert (await send()).status == 202
 
 
 async def test_the_same_key_imports_once(hantar: Hantar, account: Account) -> None:

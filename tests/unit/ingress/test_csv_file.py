@@ -76,7 +76,8 @@ def test_chunks_are_bounded_in_rows_and_in_text() -> None:
         (b"name\n", "no column phone"),
         (b"phone,first name\n", "column 2"),
         (b'phone\n1\n"2\n', "Line 3"),
-        (b"phone\n" + b"x" * 140_000, "Line 2 has more than"),
+        (b"phone\n" + b"x" * 140_000, "row on line 2 has more than"),
+        (b"phone\n" + b'"x\n",' * 140_000, "has more than 131072"),
     ],
 )
 def test_a_refusal_says_what_is_wrong_and_where(data: bytes, said: str) -> None:
