@@ -36,6 +36,7 @@ from service.ingress.messages import Messages
 from service.ingress.operations import Resource, routes
 from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
+from service.ingress.templates import Templates
 from service.intake.imports import Imports as ImportWork
 from service.once import Once
 from service.record.callbacks import CallbackConsumer
@@ -138,6 +139,7 @@ class App:
                 Contacts(pool, once, lists),
                 Imports(pool, once, lists),
                 Groups(pool, once, lists),
+                Templates(pool, once, lists),
             ]
             app = application(pool, routes(resources))
             api = await self._listen("api", app, settings.listen)

@@ -64,6 +64,8 @@ COVERED = {
     "5.4-65": "placeholders without a value",
     "5.4-66": "malformed placeholders, and what looks like code",
     "5.4-68": "a body that grows too long when it is rendered",
+    "5.4-70": "slugs that are none, taken, or made from an emoji",
+    "5.4-71": "is_active that is no boolean; templates that are not active",
     "5.4-72": "opted_out that is no boolean",
     "5.4-73": "the same contact fifty times at once",
     "5.4-74": "an external_id too long for any index",
@@ -77,7 +79,6 @@ COVERED = {
     "5.5-85": "idempotency keys that are none",
 }
 
-_TEMPLATES = "comes with the templates resource"
 _CAMPAIGNS = "comes with campaigns"
 _INTAKE = "comes with the AMQP door"
 _META = "comes with the Meta driver"
@@ -85,8 +86,6 @@ _META = "comes with the Meta driver"
 LATER = {
     "5.2-43": "comes with the rate limit of the API",
     "5.2-44": "comes with outgoing webhooks",
-    "5.4-70": _TEMPLATES,
-    "5.4-71": _TEMPLATES,
     "5.5-82": _CAMPAIGNS,
     "5.5-83": _CAMPAIGNS,
     "5.5-84": _CAMPAIGNS,
