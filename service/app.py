@@ -23,11 +23,12 @@ from service.bus.amqp import AmqpBus
 from service.bus.bus import Bus, Outgoing
 from service.bus.local import LocalBus
 from service.bus.topology import CALLBACKS, topology
-from service.core.addresses import read_networks
+from service.core.addresses import Network, read_networks
 from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
 from service.ingress.contacts import Contacts
+from service.ingress.credits import Credits
 from service.ingress.gate import Gate
 from service.ingress.groups import Groups
 from service.ingress.imports import Imports
@@ -37,6 +38,7 @@ from service.ingress.operations import Resource, routes
 from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
 from service.ingress.templates import Templates
+from service.ingress.webhooks import WebhookEndpoints
 from service.intake.imports import Imports as ImportWork
 from service.once import Once
 from service.record.callbacks import CallbackConsumer
@@ -135,11 +137,13 @@ class App:
             lists = Lists(pool, Cursors(installation.secret))
             once = Once(pool, relay)
             resources: list[Resource] = [
-                Messages(pool, Accept(once), gate, lists),
+                Messages(pool, Accept(once), once, gate, lists),
                 Contacts(pool, once, lists),
                 Imports(pool, once, lists),
                 Groups(pool, once, lists),
                 Templates(pool, once, lists),
+                Credits(pool, lists),
+                WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]
             app = application(pool, routes(resources))
             api = await self._listen("api", app, settings.listen)
@@ -176,15 +180,16 @@ class App:
         self._on_stop("sweeps", sweeps.close)
 
     async def _webhooks(self, pool: Pool, bus: Bus) -> None:
-        calls = WebhookCalls(
-            read_networks(self._settings.webhook_allow), f"hantar/{version('hantar')}"
-        )
+        calls = WebhookCalls(self._webhook_networks(), f"hantar/{version('hantar')}")
         webhooks = Webhooks(pool, calls, self._seal)
         webhooks.start()
         self._on_stop("webhooks", webhooks.close)
         feed = WebhookFeed(bus, self._dsn, webhooks.wake)
         await feed.start()
         self._on_stop("webhook feed", feed.close)
+
+    def _webhook_networks(self) -> list[Network]:
+        return read_networks(self._settings.webhook_allow)
 
     async def _dispatcher_role(self, pool: Pool, bus: Bus, recorder: Recorder) -> Dispatcher:
         drivers: dict[str, Driver] = {}

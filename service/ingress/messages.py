@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from schemas import resources
 from schemas.api import Bulk, Send
-from schemas.problems import invalid
+from schemas.problems import Problem, invalid
 from schemas.resources import BulkAnswer, Message
 from schemas.shapes import Many, One
 from service.accept import Accept
-from service.core.lifecycle import Status
+from service.core.lifecycle import Change, Status
 from service.core.phone import normalise
 from service.ingress.auth import CALLER, require_verified_email
 from service.ingress.gate import Gate
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation, Parameter
 from service.ingress.pages import COUNT_LIMIT, single, whole_number
-from service.ingress.replies import found, one, path_id, reply
-from service.ingress.requests import READ_SECONDS, read_bulk, read_send
+from service.ingress.replies import encoded, found, one, path_id, reply
+from service.ingress.requests import READ_SECONDS, read_bulk, read_nothing, read_send
+from service.once import Answer, Once
+from service.record.writing import write
 from service.store import messages as store
 from service.store.messages import MessageFilter
 from service.store.pool import Connection, Pool
@@ -53,6 +56,7 @@ class Messages:
         self,
         pool: Pool,
         accept: Accept,
+        once: Once,
         gate: Gate,
         lists: Lists,
         *,
@@ -60,6 +64,7 @@ class Messages:
     ) -> None:
         self._pool = pool
         self._accept = accept
+        self._once = once
         self._gate = gate
         self._lists = lists
         self._read_seconds = read_seconds
@@ -107,6 +112,14 @@ class Messages:
                 summary="One message, and why it waits while it waits.",
                 answers={200: One[Message]},
             ),
+            Operation(
+                method="POST",
+                path="/messages/{id}/cancel",
+                handler=self.cancel,
+                summary="Cancel a message that has not been handed over yet.",
+                answers={200: One[Message]},
+                problems=("not_cancellable",),
+            ),
         ]
 
     async def send(self, request: web.Request) -> web.Response:
@@ -129,6 +142,24 @@ class Messages:
         async with self._pool.acquire() as connection:
             row = await store.one(connection, request[CALLER].account_id, message_id)
         return one(resources.message(found(row, _WHAT)))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Cancel while it waits; one that is cancelled already is answered likewise."""
+        message_id = path_id(request, _WHAT)
+        key = await read_nothing(request)
+        account_id = request[CALLER].account_id
+
+        async def work(connection: Connection) -> Answer:
+            found(await store.one(connection, account_id, message_id), _WHAT)
+            change = Change(message_id, 0, Status.CANCELLED, datetime.now(UTC))
+            written = await write(connection, [change], doubt_seconds=0.0)
+            row = found(await store.one(connection, account_id, message_id), _WHAT)
+            if row["status"] != Status.CANCELLED:
+                detail = f"The message is {row['status']} already."
+                raise Problem(409, "not_cancellable", detail)
+            return Answer(200, encoded(resources.message(row)), written.entries)
+
+        return reply(await self._once.run(account_id, key, work))
 
     async def page(self, request: web.Request) -> web.Response:
         """The message log, newest first."""

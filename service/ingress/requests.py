@@ -62,6 +62,15 @@ async def read_json(
     return await _read(request, decode_body, limit_bytes, READ_SECONDS)
 
 
+async def read_nothing(request: web.Request) -> Idempotency | None:
+    """The idempotency key of a request without a body; an empty object is one."""
+    key = idempotency_key(request)
+    raw = await _body(request, JSON_LIMIT_BYTES, READ_SECONDS)
+    if raw.strip() not in (b"", b"{}"):
+        raise invalid("body", "This takes no body.")
+    return Idempotency(key, fingerprint(request.path, b"{}")) if key is not None else None
+
+
 def _decode_send(raw: bytes) -> Send:
     return decode(raw, _send_decoder)
 

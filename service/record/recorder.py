@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import asyncpg
 import orjson
 import structlog
 
-from schemas.commands import EVENT_PACK, OPTED_OUT_TYPE, STATUS_TYPE
+from schemas.commands import OPTED_OUT_TYPE
 from service.core.lifecycle import Change, fold
 from service.core.times import rfc3339
+from service.record.writing import write
 from service.relay import EVENTS_EXCHANGE, Relay
 from service.store import record
 from service.store.group_commit import GroupCommit
 from service.store.outbox import Entry
 from service.store.pool import CONFLICTS, UNAVAILABLE, Dedicated, Pool
-from service.store.record import LedgerEntry, PublicEvent
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -30,8 +28,6 @@ MOST_UNWRITTEN = 10_000
 #: Between tries to write while the database is away.
 RETRY_SECONDS = 0.5
 CLOSE_SECONDS = 10.0
-
-_LEDGER_TYPE = {"settled": "settle", "released": "release", "refunded": "refund"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,72 +127,8 @@ class Recorder:
 
     async def _write_once(self, changes: list[Change], claims: list[int]) -> None:
         async with self._dedicated as connection, connection.transaction():
-            moved = []
-            if changes:
-                moved = await record.merge(connection, changes, doubt_seconds=self._doubt_seconds)
-            entries = _ledger_entries(moved)
-            events = _public_events(moved)
-            ids = []
-            if entries or events or claims:
-                ids = await record.settle(
-                    connection, entries, events, event_type=STATUS_TYPE, claims=claims
-                )
-        self._relay.offer(
-            [
-                Entry(id_, EVENTS_EXCHANGE, event.routing_key, STATUS_TYPE, event.body)
-                for id_, event in zip(ids, events, strict=True)
-            ]
-        )
-        _count(moved, entries)
-
-
-def _ledger_entries(moved: Iterable[asyncpg.Record]) -> list[LedgerEntry]:
-    groups: dict[tuple[int, int | None, str], list[int]] = defaultdict(list)
-    for row in moved:
-        if row["credit"] != row["old_credit"]:
-            kind = _LEDGER_TYPE[row["credit"]]
-            groups[row["account_id"], row["campaign_id"], kind].append(row["id"])
-    return [
-        LedgerEntry(account, campaign, kind, len(ids), ids[0] if len(ids) == 1 else None)
-        for (account, campaign, kind), ids in groups.items()
-    ]
-
-
-def _public_events(moved: Iterable[asyncpg.Record]) -> list[PublicEvent]:
-    groups: dict[tuple[int, str], list[dict[str, object]]] = defaultdict(list)
-    for row in moved:
-        if row["status"] == "queued":
-            continue
-        code = row["error_code"]
-        groups[row["account_id"], row["status"]].append(
-            {
-                "message_id": row["id"],
-                "status": row["status"],
-                "at": rfc3339(row["at"]),
-                "seq": row["seq"],
-                "phone": row["phone"],
-                "device_id": row["device_id"],
-                "campaign_id": row["campaign_id"],
-                "reference": row["reference"],
-                "provider_id": row["provider_id"],
-                "error": {"code": code, "detail": row["error_detail"]} if code else None,
-            }
-        )
-    return [
-        PublicEvent(
-            f"message.{status}",
-            orjson.dumps({"account": account, "events": events[start : start + EVENT_PACK]}),
-        )
-        for (account, status), events in groups.items()
-        for start in range(0, len(events), EVENT_PACK)
-    ]
-
-
-def _count(moved: Iterable[asyncpg.Record], entries: Iterable[LedgerEntry]) -> None:
-    counts: dict[tuple[str, str], int] = defaultdict(int)
-    for row in moved:
-        counts[row["driver"], row["status"]] += 1
-    for (driver, status), count in counts.items():
-        metrics.STATUS.labels(driver, status).inc(count)
-    for entry in entries:
-        metrics.CREDITS.labels(entry.type).inc(entry.count)
+            written = await write(
+                connection, changes, claims=claims, doubt_seconds=self._doubt_seconds
+            )
+        self._relay.offer(written.entries)
+        written.count()

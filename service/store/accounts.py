@@ -144,3 +144,21 @@ async def installation(connection: Connection) -> Installation | None:
     """What every process agrees on; None before the first `hantar migrate`."""
     row = await connection.fetchrow(_SQL["installation"])
     return Installation(row["shards"], row["secret"]) if row is not None else None
+
+
+async def me(connection: Connection, key_id: int) -> asyncpg.Record | None:
+    """A key and the account behind it."""
+    return await connection.fetchrow(_SQL["me"], key_id)
+
+
+async def ledger(
+    connection: Connection, account_id: int, *, below_id: int | None, limit: int, offset: int
+) -> list[asyncpg.Record]:
+    """The ledger of an account, newest first."""
+    return await connection.fetch(_SQL["ledger"], account_id, below_id, limit, offset)
+
+
+async def count_ledger(connection: Connection, account_id: int, *, limit: int) -> int:
+    """How many entries there are, counted up to `limit`."""
+    found: int = await connection.fetchval(_SQL["count_ledger"], account_id, limit)
+    return found

@@ -104,3 +104,21 @@ WITH made AS (
     INSERT INTO installation (shards) VALUES ($1) ON CONFLICT DO NOTHING RETURNING shards
 )
 INSERT INTO shard_leases (shard) SELECT generate_series(0, shards - 1) FROM made
+
+-- name: me
+-- A key and the account behind it.
+SELECT a.id AS account_id, a.name AS account_name, a.email, a.balance,
+    a.email_verified_at IS NOT NULL AS verified, k.id AS key_id, k.name AS key_name, k.expires_at,
+    k.last_used_at
+FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.id = $1
+
+-- name: ledger
+-- The ledger of an account, newest first.
+SELECT id, type, amount, count, message_id, campaign_id, note, balance_after, created_at
+FROM ledger
+WHERE account_id = $1 AND ($2::bigint IS NULL OR id < $2)
+ORDER BY id DESC LIMIT $3 OFFSET $4
+
+-- name: count_ledger
+-- How many entries there are, counted up to a limit.
+SELECT count(*) FROM (SELECT FROM ledger WHERE account_id = $1 LIMIT $2) l
