@@ -20,8 +20,8 @@ from tests.system import make_account
 #: Nothing listens there.
 NOWHERE = "127.0.0.1:1"
 SERVERS = {
-    "HANTAR_DATABASE_URL": f"postgresql://hantar:pg-secret@{NOWHERE}/hantar",
-    "HANTAR_AMQP_URL": f"amqp://hantar:amqp-secret@{NOWHERE}/",
+    "HANTAR_DATABASE_URL": f"postgresql://hantar:pg-sesame@{NOWHERE}/hantar",
+    "HANTAR_AMQP_URL": f"amqp://hantar:amqp-sesame@{NOWHERE}/",
 }
 NO_ID = 2**63 - 1
 BEYOND_IDS = 2**63
@@ -198,7 +198,7 @@ async def test_settings_are_shown_without_their_secrets(processes: Processes) ->
     assert done.code == 0
     assert "HANTAR_DATABASE_URL=****" in done.output
     assert "HANTAR_LEASE_SECONDS=7.0" in done.output
-    assert "secret" not in done.output
+    assert "sesame" not in done.output
 
 
 async def test_settings_that_miss_or_are_wrong_are_wrong_use(processes: Processes) -> None:
@@ -227,7 +227,7 @@ async def test_servers_out_of_reach_are_a_failure_in_one_line(
         processes.do("account", "list", environment=SERVERS | {"HANTAR_DATABASE_URL": missing}),
     )
     assert [each for each in done if not in_one_line(each)] == []
-    assert "secret" not in str(done)
+    assert "sesame" not in str(done)
 
 
 async def test_a_database_that_does_not_fit_is_refused(
