@@ -1,0 +1,135 @@
+"""The driver calls of one device: each at its slot, and what comes of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from drivers.driver import Driver, Outcome, Unconfirmed
+from service.core.lifecycle import Change, Status
+from service.dispatch.attempt import Attempt, Planned, call, change_after
+from service.dispatch.outcomes import Outcomes
+from service.store.claims import DeviceRow
+from service.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+#: Calls of one device in flight at once.
+IN_FLIGHT_LIMIT = 500
+#: Slots this close together go to the driver in one batch.
+TOGETHER_SECONDS = 0.001
+
+
+class Calls:
+    """Hands claimed messages to the driver and puts their outcomes.
+
+    `holds(device, seconds)` is told when an answer concerns the whole device.
+    """
+
+    def __init__(
+        self,
+        device: DeviceRow,
+        driver: Driver,
+        outcomes: Outcomes,
+        holds: Callable[[int, float], None],
+    ) -> None:
+        self._device = device
+        self._driver = driver
+        self._outcomes = outcomes
+        self._holds = holds
+        self.in_flight = 0
+        #: batches in a row that were claimed and not called
+        self.lapsed = 0
+        self._landed = asyncio.Event()
+        self._deliveries: set[asyncio.Task[None]] = set()
+
+    @property
+    def room(self) -> int:
+        """How many messages may be handed over at once now."""
+        return min(self._driver.batch_limit, IN_FLIGHT_LIMIT - self.in_flight)
+
+    async def room_made(self) -> None:
+        """Wait until there is room."""
+        while self.in_flight >= IN_FLIGHT_LIMIT:
+            self._landed.clear()
+            await self._landed.wait()
+
+    def begin(self, planned: list[Planned]) -> None:
+        """Make these calls at their slots, without waiting."""
+        self.in_flight += len(planned)
+        task = asyncio.create_task(self._deliver(planned), name=f"deliver:{self._device.id}")
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+
+    async def finish(self, *, within_seconds: float) -> None:
+        """Wait for the calls in flight, then cut them off; their outcomes have been put."""
+        if self._deliveries:
+            _, late = await asyncio.wait(self._deliveries, timeout=within_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        # The outcomes of this turn of the loop are put in its next one.
+        await asyncio.sleep(0)
+
+    async def _deliver(self, planned: list[Planned]) -> None:
+        """Hand each message to the driver at its slot, those of one instant together."""
+        batches = []
+        start = 0
+        for end in range(1, len(planned) + 1):
+            if end == len(planned) or planned[end].at - planned[start].at > TOGETHER_SECONDS:
+                batches.append(planned[start:end])
+                start = end
+        async with asyncio.TaskGroup() as group:
+            for batch in batches:
+                group.create_task(self._call(batch), name=f"call:{self._device.id}")
+
+    async def _call(self, batch: list[Planned]) -> None:
+        attempt = Attempt(batch, batch[0].pacer, self._device.driver, self._landed_one)
+        try:
+            # A timer may fire a little early, and begin would refuse.
+            while (delay := batch[-1].at - time.monotonic()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(delay)
+            await call(self._driver, self._device.id, batch, attempt)
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
+            log.error("driver_raised", driver=self._device.driver, error=type(error).__name__)
+        finally:
+            begun, never = attempt.leftovers()
+            for plan in begun:
+                self._landed_one(plan, Unconfirmed("no_answer"))
+            self._return(never)
+
+    def _landed_one(self, plan: Planned, outcome: Outcome) -> None:
+        self.lapsed = 0
+        change, hold_seconds = change_after(plan, outcome)
+        if hold_seconds is not None:
+            self._holds(self._device.id, hold_seconds)
+        self._done_with(plan)
+        self._outcomes.add(change, plan.entry)
+
+    def _return(self, plans: Sequence[Planned]) -> None:
+        """Claimed and never called: back to waiting, parked so that nothing forgets it."""
+        if plans:
+            self.lapsed += 1
+            metrics.LAPSED.inc(len(plans))
+        for plan in plans:
+            claimed = plan.claimed
+            now = datetime.now(UTC)
+            change = Change(
+                claimed.message_id,
+                claimed.attempt,
+                Status.QUEUED,
+                now,
+                not_before=now,
+                reason="behind",
+            )
+            self._done_with(plan)
+            self._outcomes.add(change, plan.entry)
+
+    def _done_with(self, plan: Planned) -> None:
+        self.in_flight -= 1
+        self._landed.set()
+        self._outcomes.reported(plan.claimed.claim)
