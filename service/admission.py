@@ -12,6 +12,7 @@ import orjson
 from schemas.commands import DISPATCH_PACK, DISPATCH_TYPE, Dispatch
 from schemas.decode import BODY
 from schemas.problems import Problem, invalid
+from service import failpoints
 from service.bus.topology import DISPATCH, dispatch_queue
 from service.drafts import Draft, Rejected, parse_template, render, utc_now, wants_contact
 from service.store import accept as store
@@ -117,6 +118,7 @@ async def write(connection: Connection, account_id: int, ready: Sequence[Ready])
     for shared, places in _groups(ready).items():
         messages = [_new_message(ready[place], contact_ids) for place in places]
         made = await store.insert_messages(connection, account_id, shared, messages)
+        failpoints.hit("accept.inserted")
         for place, message_id in zip(places, made, strict=True):
             ids[place] = message_id
             statuses[place] = shared.status
@@ -135,6 +137,7 @@ async def write(connection: Connection, account_id: int, ready: Sequence[Ready])
     )
     if reserved is None:
         raise _too_few_credits(count)
+    failpoints.hit("accept.reserved")
     return Written(ids, statuses, reserved.balance, reserved.entries)
 
 

@@ -175,7 +175,7 @@ class App:
         dead = DeadCommands(bus, pool)
         await dead.start()
         self._on_stop("dead commands", dead.close)
-        sweeps = Sweeps(pool, relay, recorder)
+        sweeps = Sweeps(pool, relay, recorder, unpointed_seconds=self._settings.unpointed_seconds)
         sweeps.start()
         self._on_stop("sweeps", sweeps.close)
 

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from schemas.problems import Problem, unavailable
+from service import failpoints
 from service.relay import Relay
 from service.store import accept as store
 from service.store.accept import StoredAnswer
@@ -82,6 +83,7 @@ class Once:
                 answer = await self._try(account_id, key, work)
         except UNAVAILABLE as error:
             raise unavailable("The database is not available.") from error
+        failpoints.hit("accept.committed")
         # Beside the answer, not before it: what is committed must not wait for the broker.
         self._relay.offer(answer.entries)
         return answer
@@ -90,12 +92,17 @@ class Once:
         for left in reversed(range(CONFLICT_TRIES)):
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
+                    failpoints.hit("accept.begun")
                     if key is None:
-                        return await work(connection)
-                    return await _under_key(connection, account_id, key, work)
+                        answer = await work(connection)
+                    else:
+                        answer = await _under_key(connection, account_id, key, work)
+                    failpoints.hit("accept.before_commit")
             except CONFLICTS:
                 if not left:
                     raise unavailable("The database is too busy.") from None
+            else:
+                return answer
         raise AssertionError
 
 
@@ -120,6 +127,7 @@ async def _under_key(
                 errors={"Idempotency-Key": [detail]},
             )
         return Answer(known.status, known.body, replayed=True)
+    failpoints.hit("accept.keyed")
     answer = await work(connection)
     stored = StoredAnswer(key.fingerprint, answer.status, answer.body)
     await store.store_answer(connection, account_id, key.key, stored, keep_seconds=key.keep_seconds)

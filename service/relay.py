@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from service import failpoints
 from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.store import outbox
 from service.store.group_commit import Closed, GroupCommit
@@ -105,7 +106,9 @@ class Relay:
             mandatory=entry.exchange != EVENTS_EXCHANGE,
         )
         try:
+            failpoints.hit("relay.before_publish")
             await self._bus.publish(message)
+            failpoints.hit("relay.confirmed")
         except PublishFailed as error:
             metrics.PUBLISHED.labels(type(error).__name__).inc()
             log.warning("publish_failed", error=type(error).__name__, outbox_id=entry.id)
@@ -120,4 +123,5 @@ class Relay:
     async def _delete(self, ids: list[int]) -> list[None]:
         async with self._dedicated as connection:
             await outbox.delete(connection, ids)
+        failpoints.hit("relay.deleted")
         return [None] * len(ids)

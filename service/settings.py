@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service import failpoints
 from service.core.addresses import read_networks
 
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
@@ -73,6 +74,16 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto is JSON unless stderr is a terminal"
     )
+    unpointed_seconds: float = Field(
+        600.0, ge=1, description="waiting rows of this age that nothing points to are parked again"
+    )
+    test: Literal["on", "off"] = Field("off", description="on allows what only tests may set")
+    failpoints: str = Field(
+        "", description="tests only: point=kill|raise|sleep:seconds[@nth|%chance/seed], …"
+    )
+    failpoint_journal: Path | None = Field(
+        None, description="tests only: file that each failpoint is noted in when it is hit"
+    )
     simulator_dedupe: Literal["on", "off"] = Field(
         "on", description="off plays a WhatsApp that cannot repeat a send under the same id"
     )
@@ -117,6 +128,18 @@ class Settings(BaseSettings):
                 "of the password written as %XX"
             )
         return value
+
+    @field_validator("failpoints")
+    @classmethod
+    def _rules(cls, value: str) -> str:
+        failpoints.read_rules(value)
+        return value
+
+    @model_validator(mode="after")
+    def _only_in_tests(self) -> Self:
+        if self.failpoints and self.test != "on":
+            raise ValueError("HANTAR_FAILPOINTS is for tests, and needs HANTAR_TEST=on")
+        return self
 
     @model_validator(mode="after")
     def _servers_go_together(self) -> Self:

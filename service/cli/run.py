@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import structlog
 
+from service import failpoints
 from service.app import Addresses, App, CannotListen
 from service.bus.topology import TopologyMismatch, declare
 from service.cli.database import FAILED, KEY_FILE, URL_FILE
@@ -43,6 +44,7 @@ def run(roles: str | None, listen: str | None, ops_listen: str | None) -> None:
     """
     settings = load(roles=roles, listen=listen, ops_listen=ops_listen)
     _configure_logs(settings)
+    failpoints.arm(failpoints.read_rules(settings.failpoints), settings.failpoint_journal)
     try:
         asyncio.run(_run(settings))
     except (*FAILED, TopologyMismatch, CannotListen) as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
+from service import failpoints
 from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
 from service.core.pacing import Pacer
 from service.core.retry import GiveUp, decide
@@ -94,7 +95,9 @@ async def call(
     """Send one batch, for a bounded time; `attempt.leftovers` says what came of it not at all."""
     sends = [_send(device_id, plan) for plan in planned]
     async with asyncio.timeout(CALL_SECONDS):
+        failpoints.hit("call.before")
         await driver.send(sends, attempt)
+        failpoints.hit("call.answered")
 
 
 def _send(device_id: int, plan: Planned) -> Send:

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from service import failpoints
 from service.dispatch.leases import Lease
 from service.store import claims as store
 from service.store.group_commit import GroupCommit
@@ -139,10 +140,12 @@ class Claims:
     async def _run(
         self, ids: list[int], epochs: Mapping[int, int], claim_id: int
     ) -> tuple[dict[int, asyncpg.Record], set[int]]:
+        failpoints.hit("claim.before")
         async with self._dedicated as connection:
             found = await store.claim(
                 connection, ids, worker=self._worker, epochs=epochs, claim_id=claim_id
             )
+            failpoints.hit("claim.committed")
             rows = {row["id"]: row for row in found}
             missing = [message_id for message_id in ids if message_id not in rows]
             waiting = await store.unclaimed(connection, missing) if missing else set()

@@ -13,6 +13,7 @@ import structlog
 
 from drivers.driver import Driver
 from schemas.commands import Dispatch
+from service import failpoints
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.bus.topology import dispatch_queue
@@ -225,6 +226,7 @@ class Dispatcher:
         if not command.ids:
             await delivery.ack()
             return
+        failpoints.hit("dispatch.received")
         rest: Sequence[Entry]
         pack = Pack(delivery, len(command.ids), hand)
         entries = rest = [Entry(message_id, command.priority, pack) for message_id in command.ids]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from service import failpoints
 from service.store import leases as store
 from service.store.leases import LeaseRow
 from service.store.pool import UNAVAILABLE, Connection, Dedicated, Pool
@@ -122,6 +123,7 @@ class Leases:
         async with self._dedicated as connection:
             before = time.monotonic()
             mine = await store.beat(connection, self._worker, self.held)
+            failpoints.hit("lease.beaten")
             for lease in list(self.held.values()):
                 if mine.get(lease.shard) == lease.epoch:
                     lease.until = before + self._lease_seconds * (1 - MARGIN)
@@ -168,6 +170,7 @@ class Leases:
         self.held[row.shard] = lease
         metrics.LEASES_TAKEN.labels(how).inc()
         log.info("lease_taken", shard=row.shard, epoch=epoch, how=how)
+        failpoints.hit("lease.taken")
         self._gained(lease)
 
     def _settled(self) -> list[Lease]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from service import failpoints
 from service.core.lifecycle import Change, Status
 from service.dispatch.claims import Claims
 from service.dispatch.leases import Lease
@@ -53,6 +54,7 @@ class Orphans:
             if orphan.claim in ours:
                 continue
             rows = await store.orphaned_messages(self._pool, orphan)
+            failpoints.hit("orphans.found")
             safe = self._claims.never_called(orphan.claim)
             changes = [
                 self._change(row["id"], row["attempt"], safe or self._repeats(row["driver"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from service import failpoints
 from service.bus.delivery import Delivery
 
 #: The tasks that ack; held here as a task without a reference may be dropped by the loop.
@@ -34,9 +35,14 @@ class Pack:
         self.open -= count
         if self.open == 0:
             self._hand.packs -= 1
-            task = asyncio.create_task(self._delivery.ack(), name="pack:ack")
+            task = asyncio.create_task(self._ack(), name="pack:ack")
             _settling.add(task)
             task.add_done_callback(_settling.discard)
+
+    async def _ack(self) -> None:
+        failpoints.hit("dispatch.before_ack")
+        await self._delivery.ack()
+        failpoints.hit("dispatch.acked")
 
 
 async def acks_done() -> None:

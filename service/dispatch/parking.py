@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from service import failpoints
 from service.dispatch.packs import Entry
 from service.store import claims as store
 from service.store.claims import Parking
@@ -60,4 +61,5 @@ class ParkingLot:
     async def _park(self, parkings: list[Parking]) -> list[None]:
         async with self._dedicated as connection:
             await store.park(connection, parkings)
+        failpoints.hit("park.committed")
         return [None] * len(parkings)

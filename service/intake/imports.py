@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import structlog
 
+from service import failpoints
 from service.core.phone import normalise
 from service.core.text import attributes_error, name_error
 from service.store import groups
@@ -92,6 +93,8 @@ class Imports:
             except Exception as error:  # noqa: BLE001 - else it would be tried for ever
                 log.error("import_failed", import_id=taken["id"], error=type(error).__name__)
                 await store.fail(connection, taken["id"], _FAILED)
+            failpoints.hit("import.before_commit")
+        failpoints.hit("import.committed")
         return True
 
     async def forget_once(self) -> bool:

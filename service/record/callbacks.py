@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from schemas.commands import CallbackItem, Callbacks, InboundItem
+from service import failpoints
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
@@ -57,11 +58,13 @@ class CallbackConsumer:
             log.error("callback_refused", error=type(error).__name__)
             await delivery.reject()
             return
+        failpoints.hit("callbacks.received")
         for message in callbacks.inbound:
             if _OPT_OUT.fullmatch(message.text):
                 await self._opt_out(message)
         if changes:
             await self._recorder.put(changes)
+        failpoints.hit("callbacks.recorded")
         await delivery.ack()
 
     async def _opt_out(self, message: InboundItem) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from schemas.commands import Dispatch
+from service import failpoints
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.bus.topology import DISPATCH_DEAD
@@ -55,6 +56,7 @@ class DeadCommands:
             metrics.DEAD_COMMANDS.labels("unreadable").inc()
         else:
             await self._park(command.ids)
+            failpoints.hit("dead.parked")
             log.warning("dead_command_parked", messages=len(command.ids), reason=str(reason))
             metrics.DEAD_COMMANDS.labels("parked").inc()
         await delivery.ack()

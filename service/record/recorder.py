@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from schemas.commands import OPTED_OUT_TYPE
+from service import failpoints
 from service.core.lifecycle import Change, fold
 from service.core.times import rfc3339
 from service.record.writing import write
@@ -130,5 +131,7 @@ class Recorder:
             written = await write(
                 connection, changes, claims=claims, doubt_seconds=self._doubt_seconds
             )
+            failpoints.hit("record.before_commit")
+        failpoints.hit("record.committed")
         self._relay.offer(written.entries)
         written.count()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from service import failpoints
 from service.core.lifecycle import Change, Status
 from service.record.recorder import Recorder
 from service.relay import Relay
@@ -17,8 +18,6 @@ from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-#: A waiting row of this age to which nothing points any more (a purged queue) is parked.
-UNPOINTED_SECONDS = 600.0
 #: An unconfirmed message nobody resolves keeps its credit this long.
 RELEASE_SECONDS = 72 * 3600.0
 #: How far back the first look for expired messages goes.
@@ -29,10 +28,14 @@ EXPIRED = "its time passed before it was sent"
 class Sweeps:
     """Runs every sweep at its own pace until closed; a failed round is tried again next time."""
 
-    def __init__(self, pool: Pool, relay: Relay, recorder: Recorder) -> None:
+    def __init__(
+        self, pool: Pool, relay: Relay, recorder: Recorder, *, unpointed_seconds: float
+    ) -> None:
         self._pool = pool
         self._relay = relay
         self._recorder = recorder
+        # A waiting row of this age that nothing points to any more (a purged queue) is parked.
+        self._unpointed_seconds = unpointed_seconds
         self._expired_since = datetime.now(UTC) - EXPIRY_REACH
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -69,13 +72,14 @@ class Sweeps:
             await asyncio.sleep(seconds)
 
     async def _unpointed(self) -> None:
-        parked = await sweeps.park_unpointed(self._pool, older_than_seconds=UNPOINTED_SECONDS)
+        parked = await sweeps.park_unpointed(self._pool, older_than_seconds=self._unpointed_seconds)
         if parked:
             log.warning("unpointed_messages_parked", messages=parked)
 
     async def _doubts(self) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             decided = await sweeps.decide_doubts(connection, release_seconds=RELEASE_SECONDS)
+            failpoints.hit("doubts.before_commit")
         if decided.resent or decided.released:
             log.warning("doubts_decided", resent=decided.resent, released=decided.released)
 

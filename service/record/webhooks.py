@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from service import failpoints
 from service.core.sealing import CannotUnseal, Seal
 from service.core.times import rfc3339
 from service.core.webhooks import LONGEST_WISH_SECONDS, closed_seconds, delay_seconds, signature
@@ -118,8 +119,11 @@ class Webhooks:
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
+            failpoints.hit("webhook.taken")
             answer = await self._call(delivery)
+            failpoints.hit("webhook.answered")
             await self._note(delivery, answer)
+            failpoints.hit("webhook.noted")
         except (*UNAVAILABLE, *CONFLICTS) as error:
             # It becomes due again, and the receiver tells repetitions by the event's id.
             log.warning("webhook_not_noted", delivery_id=delivery.id, error=type(error).__name__)
