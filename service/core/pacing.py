@@ -6,9 +6,12 @@ Times are seconds of a monotonic clock, given as arguments.
 from __future__ import annotations
 
 import math
+import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from service.core.throttle import Throttle
 
 #: Added to every window, as the far side counts calls when they arrive, not when they leave.
 GUARD_SECONDS = 0.002
@@ -22,12 +25,20 @@ class Budget:
     window_seconds: float
 
 
+#: What a device without limits of its own is slowed down from.
+UNLIMITED = Budget(100, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one device that are kept by the process owning it; None is no limit."""
+    """The limits of one device that are kept by the process owning it; None is no limit.
+
+    With jitter each gap is up to so much longer, at random, than the even one.
+    """
 
     per_second: float | None = None
     per_minute: int | None = None
+    jitter_seconds: float | None = None
 
     def budgets(self) -> list[Budget]:
         """The windows to keep; a fraction per second becomes one call in a longer window."""
@@ -40,13 +51,20 @@ class Limits:
         return budgets
 
     def rate(self) -> float | None:
-        """The calls per second that all limits together allow in the long run."""
-        rates = [budget.calls / budget.window_seconds for budget in self.budgets()]
-        return min(rates) if rates else None
+        """The calls per second that all of them, jitter included, allow in the long run."""
+        gap = self._even_gap_seconds() + (self.jitter_seconds or 0.0) / 2.0
+        return 1.0 / gap if gap > 0.0 else None
 
     def spacing_seconds(self) -> float:
-        """The even gap between calls."""
+        """The least gap between calls."""
+        if self.jitter_seconds:
+            # A window used up at once has no room for jitter.
+            return self._even_gap_seconds()
         return 1.0 / self.per_second if self.per_second is not None else 0.0
+
+    def _even_gap_seconds(self) -> float:
+        gaps = [budget.window_seconds / budget.calls for budget in self.budgets()]
+        return max(gaps, default=0.0)
 
 
 class Pacer:
@@ -55,28 +73,70 @@ class Pacer:
     A slot is planned ahead by `plan` and taken by `begin` when the call is really made. There the
     windows are checked against the calls that were made, as a stalled process calls late, out of
     order or not at all. A new pacer acts as if every budget had just been used up, since its owner
-    cannot know what another one sent.
+    cannot know what another one sent. While the device is throttled every window is longer.
+    `draw` gives the jitter: numbers in 0…1.
     """
 
-    def __init__(self, limits: Limits, now: float) -> None:
-        self._budgets: Sequence[Budget] = limits.budgets()
-        self._spacing = limits.spacing_seconds()
-        most = max((budget.calls for budget in self._budgets), default=1)
-        self._slots: deque[float] = deque([now] * most, maxlen=most)
-        self._made: deque[float] = deque([now] * most, maxlen=most)
-        self._count = most
+    def __init__(
+        self,
+        limits: Limits,
+        now: float,
+        *,
+        throttle: Throttle | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.throttle = throttle or Throttle()
+        self._draw = draw
+        self._slots: deque[float] = deque([now], maxlen=1)
+        self._made: deque[float] = deque([now], maxlen=1)
+        self._count = 0
         # Spacing goes by the plan: counted from late calls, each lateness would add to the next.
         self._planned = now
+        self.change(limits)
 
-    def next_at(self) -> float:
+    @property
+    def limits(self) -> Limits:
+        """Those in force."""
+        return self._limits
+
+    def change(self, limits: Limits) -> None:
+        """From now on these hold, for slots planned before too.
+
+        The calls made so far count against them. Of those too long ago to be known, each counts
+        as made with the oldest one known.
+        """
+        self._limits = limits
+        own = limits.budgets()
+        self._budgets: Sequence[Budget] = own or [UNLIMITED]
+        self._limited = bool(own)
+        self._even_gap = limits.spacing_seconds() if own else 1.0 / UNLIMITED.calls
+        self._jitter_seconds = limits.jitter_seconds or 0.0
+        self._gap_jitter = self._jitter_seconds * self._draw()
+        most = max(budget.calls for budget in self._budgets)
+        self._slots = _resized(self._slots, most)
+        self._made = _resized(self._made, most)
+
+    def rate(self, now: float) -> float | None:
+        """The calls per second now, if there is a limit."""
+        factor = self.throttle.factor(now)
+        rate = self._limits.rate()
+        if rate is None:
+            rate = UNLIMITED.calls / UNLIMITED.window_seconds if factor < 1.0 else None
+        return rate * factor if rate is not None else None
+
+    def next_at(self, now: float) -> float:
         """The earliest time of the next slot; -inf when nothing limits it."""
-        if not self._budgets:
-            return -math.inf
-        return max(self._opens_after(self._slots), self._planned + self._spacing)
+        factor = self.throttle.factor(now)
+        opens = self._opens_after(self._slots, factor)
+        if self._limited or factor < 1.0:
+            return max(opens, self._planned + self._even_gap / factor + self._gap_jitter)
+        return max(opens, self._planned + self._gap_jitter) if self._jitter_seconds else opens
 
     def plan(self, now: float) -> tuple[int, float]:
         """Reserve the next slot: its number and its time, never before `now`."""
-        at = max(now, self.next_at())
+        at = max(now, self.next_at(now))
+        if self._jitter_seconds:
+            self._gap_jitter = self._jitter_seconds * self._draw()
         self._slots.append(at)
         self._planned = at
         self._count += 1
@@ -84,7 +144,7 @@ class Pacer:
 
     def begin(self, slot: int, now: float) -> bool:
         """Take a planned slot at the true time of the call; False when it would break a window."""
-        if now < self._opens_after(self._made):
+        if now < self._opens_after(self._made, self.throttle.factor(now)):
             return False
         self._made.append(now)
         place = len(self._slots) - (self._count - slot)
@@ -92,9 +152,18 @@ class Pacer:
             self._slots[place] = max(self._slots[place], now)
         return True
 
-    def _opens_after(self, calls: deque[float]) -> float:
+    def _opens_after(self, calls: deque[float], factor: float) -> float:
         """When one more call fits into every window that these calls are in."""
         opens = -math.inf
+        if not self._limited and factor >= 1.0:
+            return opens
         for budget in self._budgets:
-            opens = max(opens, calls[-budget.calls] + budget.window_seconds + GUARD_SECONDS)
+            window_seconds = budget.window_seconds / factor + GUARD_SECONDS
+            opens = max(opens, calls[-budget.calls] + window_seconds)
         return opens
+
+
+def _resized(times: deque[float], length: int) -> deque[float]:
+    """The last so many times; what is missing counts as the oldest."""
+    missing = max(0, length - len(times))
+    return deque([times[0]] * missing + list(times), maxlen=length)

@@ -15,6 +15,7 @@ import asyncpg
 import structlog
 
 from service import failpoints
+from service.core.pacing import Limits
 from service.dispatch.leases import Lease
 from service.store import claims as store
 from service.store.group_commit import GroupCommit
@@ -56,6 +57,7 @@ class Claimed:
     body: str
     options: Mapping[str, Any] | None
     due_at: datetime
+    limits: Limits
 
 
 #: claimed; or the reason why not: a verdict of the statement, `locked`, or `gone`
@@ -177,4 +179,5 @@ def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float)
         row["body"],
         row["options"],
         row["due_at"],
+        store.limits_of(row),
     )

@@ -15,7 +15,7 @@ from service.core.pacing import Limits, Pacer
 from service.dispatch.attempt import Planned
 from service.dispatch.backlog import Backlog
 from service.dispatch.calls import Calls
-from service.dispatch.claims import CLAIM_SECONDS, Claimed, Claims
+from service.dispatch.claims import Claimed, Claims
 from service.dispatch.outcomes import Outcomes
 from service.dispatch.packs import Entry
 from service.dispatch.parking import ParkingLot
@@ -60,8 +60,7 @@ class Lane:
         self._claims = claims
         self._lot = lot
         self._recorder = recorder
-        self._limits = Limits(device.per_second, device.per_minute)
-        self._pacer = Pacer(self._limits, time.monotonic())
+        self._pacer = Pacer(device.limits, time.monotonic())
         self._backlog = Backlog()
         self._outcomes = Outcomes(recorder, claims, self._backlog.ids)
         self._calls = Calls(device, driver, self._outcomes, holds)
@@ -79,7 +78,7 @@ class Lane:
     @property
     def capacity(self) -> int:
         """How many messages the lane may hold."""
-        rate = self._limits.rate()
+        rate = self._pacer.rate(time.monotonic())
         return LANE_LIMIT if rate is None else max(1, min(LANE_LIMIT, int(rate * LANE_SECONDS)))
 
     @property
@@ -90,14 +89,14 @@ class Lane:
         return max(0, self.capacity - len(self))
 
     def update(self, device: DeviceRow) -> None:
-        """Take over a changed device; new limits start as if just used up."""
-        limits = Limits(device.per_second, device.per_minute)
-        if limits != self._limits:
-            self._limits = limits
-            # Calls planned under the old ones may still go out while their claims are good.
-            self._pacer = Pacer(limits, time.monotonic() + CLAIM_SECONDS)
+        """Take over a changed device."""
+        self._keep_to(device.limits)
         self.device = device
         self._go_on()
+
+    def _keep_to(self, limits: Limits) -> None:
+        if limits != self._pacer.limits:
+            self._pacer.change(limits)
 
     def add(self, entries: Sequence[Entry]) -> list[Entry]:
         """Take what there is room for; answers the rest, which the caller parks."""
@@ -149,7 +148,8 @@ class Lane:
             await asyncio.sleep(PAUSE_SECONDS)
             return
         await self._calls.room_made()
-        ahead = self._pacer.next_at() - time.monotonic() - CLAIM_AHEAD_SECONDS
+        now = time.monotonic()
+        ahead = self._pacer.next_at(now) - now - CLAIM_AHEAD_SECONDS
         if ahead > 0:
             # In short steps, so that a stop, a pause or new limits are seen soon.
             await asyncio.sleep(min(ahead, PAUSE_SECONDS))
@@ -178,13 +178,15 @@ class Lane:
         if self._calls.lapsed:
             return 1
         most = self._calls.room
-        rate = self._limits.rate()
+        rate = self._pacer.rate(time.monotonic())
         return most if rate is None else max(1, min(most, int(rate * CLAIM_AHEAD_SECONDS)))
 
     async def _use(self, entries: Sequence[Entry], answers: Sequence[Claimed | str]) -> None:
         planned, locked, gone = [], [], []
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, Claimed):
+                # As they were when it was claimed: limits hold from their commit on.
+                self._keep_to(answer.limits)
                 slot, at = self._pacer.plan(time.monotonic())
                 planned.append(Planned(entry, answer, self._pacer, slot, at))
             elif answer == "locked":

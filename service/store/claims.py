@@ -8,6 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
+from service.core.pacing import Limits
 from service.store.pool import Connection, Pool
 from service.store.queries import load
 
@@ -21,8 +22,7 @@ class DeviceRow:
     id: int
     driver: str
     shard: int
-    per_second: float | None
-    per_minute: int | None
+    limits: Limits
     open: bool
 
 
@@ -42,6 +42,11 @@ class Orphan:
     claim: int
     shard: int
     message_ids: list[int]
+
+
+def limits_of(row: asyncpg.Record) -> Limits:
+    """The limits that the device's owner keeps, of a row that has them."""
+    return Limits(row["per_second"], row["per_minute"], row["jitter_seconds"])
 
 
 async def claim(
@@ -106,7 +111,10 @@ async def due(pool: Pool, rooms: Mapping[int, int]) -> list[asyncpg.Record]:
 
 async def devices(pool: Pool, shards: Sequence[int]) -> list[DeviceRow]:
     """The devices of these shards."""
-    return [DeviceRow(*row) for row in await pool.fetch(_SQL["devices"], shards)]
+    return [
+        DeviceRow(row["id"], row["driver"], row["shard"], limits_of(row), row["open"])
+        for row in await pool.fetch(_SQL["devices"], shards)
+    ]
 
 
 async def hold_device(pool: Pool, device_id: int, seconds: float) -> None:

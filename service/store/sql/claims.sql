@@ -26,7 +26,8 @@ WITH own AS (
             WHEN GREATEST(d.hold_until, a.hold_until) > now() THEN 'held'
             ELSE 'claimed'
         END AS verdict,
-        GREATEST(d.hold_until, a.hold_until) AS hold_until
+        GREATEST(d.hold_until, a.hold_until) AS hold_until,
+        d.per_second, d.per_minute, d.jitter_seconds
     FROM held h
     JOIN devices d ON d.id = h.device_id
     JOIN own ON own.shard = d.shard
@@ -53,7 +54,8 @@ WITH own AS (
         not_before = GREATEST(parked.not_before, EXCLUDED.not_before), reason = EXCLUDED.reason
 )
 SELECT j.id, j.verdict, t.attempt, t.attempts, t.phone, t.body,
-    t.options, GREATEST(t.created_at, t.send_at) AS due_at
+    t.options, GREATEST(t.created_at, t.send_at) AS due_at,
+    j.per_second, j.per_minute, j.jitter_seconds
 FROM judged j LEFT JOIN taken t ON t.id = j.id
 
 -- name: give_back
@@ -123,7 +125,7 @@ CROSS JOIN LATERAL (
 -- name: devices
 -- The devices of these shards, with what their lanes need; a deleted one stays until its messages
 -- have been marked.
-SELECT d.id, d.driver, d.shard, d.per_second, d.per_minute,
+SELECT d.id, d.driver, d.shard, d.per_second, d.per_minute, d.jitter_seconds,
     d.deleted_at IS NOT NULL OR (
         NOT d.paused AND d.state IN ('ready', 'throttled')
         AND COALESCE(GREATEST(d.hold_until, a.hold_until) <= now(), true)

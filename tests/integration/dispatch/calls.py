@@ -59,11 +59,6 @@ def in_seconds(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-def most_in_a_window(times: Sequence[float], seconds: float) -> int:
-    """The most calls in any window of this length."""
-    return max(sum(start <= at < start + seconds for at in times) for start in times)
-
-
 def gaps(times: Sequence[float]) -> list[float]:
     """The seconds from each call to the next."""
     return [late - early for early, late in pairwise(times)]
