@@ -18,9 +18,9 @@ DEFAULT_PER_PAGE = 25
 LARGEST_PER_PAGE = 100
 #: `total` is exact up to here.
 COUNT_LIMIT = 10_000
-#: Further pages are for a cursor.
-LARGEST_PAGE = 1_000_000
 _LARGEST_ID = 2**63 - 1
+#: No list is so long; a page behind it is as empty, and its offset would be no bigint.
+_LARGEST_OFFSET = 2**62
 _SIGNATURE_BYTES = 12
 
 
@@ -100,7 +100,8 @@ class Page:
     @property
     def offset(self) -> int:
         """Rows to pass over."""
-        return 0 if self.by_cursor else (self.number - 1) * self.per_page
+        offset = 0 if self.by_cursor else (self.number - 1) * self.per_page
+        return min(offset, _LARGEST_OFFSET)
 
 
 def read_page(query: MultiMapping[str], cursors: Cursors, account_id: int) -> Page:
@@ -109,7 +110,7 @@ def read_page(query: MultiMapping[str], cursors: Cursors, account_id: int) -> Pa
     An empty `cursor` begins at the newest.
     """
     per_page = whole_number(query, "per_page", most=LARGEST_PER_PAGE) or DEFAULT_PER_PAGE
-    number = whole_number(query, "page", most=LARGEST_PAGE)
+    number = whole_number(query, "page")
     cursor = single(query, "cursor")
     if cursor is None:
         return Page(number or 1, per_page, None, by_cursor=False)
