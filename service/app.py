@@ -24,17 +24,22 @@ from service.bus.bus import Bus, Outgoing
 from service.bus.local import LocalBus
 from service.bus.topology import CALLBACKS, topology
 from service.core.addresses import Network, read_networks
+from service.core.quota import Quota
 from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
+from service.ingress.auth import Authentication
 from service.ingress.contacts import Contacts
+from service.ingress.cors import Cors
 from service.ingress.credits import Credits
 from service.ingress.gate import Gate
 from service.ingress.groups import Groups
 from service.ingress.imports import Imports
+from service.ingress.key_uses import KeyUses
+from service.ingress.limits import AccountLimit
 from service.ingress.lists import Lists
 from service.ingress.messages import Messages
-from service.ingress.operations import Resource, routes
+from service.ingress.operations import Resource, open_to_all, routes
 from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
 from service.ingress.templates import Templates
@@ -145,8 +150,7 @@ class App:
                 Credits(pool, lists),
                 WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]
-            app = application(pool, routes(resources))
-            api = await self._listen("api", app, settings.listen)
+            api = await self._api(pool, resources)
         ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
         log.info("started", roles=settings.roles, api=api, ops=ops)
         return Addresses(api, ops)
@@ -211,6 +215,21 @@ class App:
         self._on_stop("dispatcher", dispatcher.close)
         await dispatcher.start()
         return dispatcher
+
+    async def _api(self, pool: Pool, resources: Sequence[Resource]) -> str:
+        settings = self._settings
+        uses = KeyUses(pool)
+        uses.start()
+        self._on_stop("key uses", uses.close)
+        quota = Quota(settings.rate_per_second, settings.rate_burst)
+        trusted = read_networks(settings.trusted_proxies)
+        app = application(
+            Authentication(pool, AccountLimit(quota), uses, trusted),
+            routes(resources),
+            open_to_all=open_to_all(resources),
+            cors=Cors(settings.origins),
+        )
+        return await self._listen("api", app, settings.listen)
 
     async def _listen(self, name: str, app: web.Application, address: str) -> str:
         runner = web.AppRunner(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -21,6 +24,9 @@ from service.core.addresses import read_networks
 
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
 
+
+#: What `.hantar/demo.env` holds for scripts that call the API, and where tests keep downloads.
+_OF_CLIENTS = {"HANTAR_URL", "HANTAR_API_KEY", "HANTAR_CACHE_DIR"}
 
 _SCHEMES = {"database_url": ("postgresql", "postgres"), "amqp_url": ("amqp", "amqps")}
 
@@ -68,6 +74,20 @@ class Settings(BaseSettings):
     webhook_allow: str = Field(
         "", description="private networks that outgoing webhooks may reach, in CIDR form"
     )
+    rate_per_second: float = Field(
+        100.0, ge=0.1, le=100_000, description="API requests of one account, in each process"
+    )
+    rate_burst: int = Field(
+        300, ge=1, le=1_000_000, description="API requests of one account at once, after a rest"
+    )
+    cors_origins: str = Field(
+        "",
+        description="origins of web pages that may call the API from a browser, divided by commas, "
+        "or *",
+    )
+    trusted_proxies: str = Field(
+        "", description="networks of proxies whose X-Forwarded-For is believed, in CIDR form"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
     )
@@ -108,13 +128,25 @@ class Settings(BaseSettings):
             raise ValueError("must be host:port")
         return value
 
-    @field_validator("webhook_allow")
+    @field_validator("webhook_allow", "trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
         try:
             read_networks(value)
         except ValueError:
             raise ValueError("must be networks like 10.0.0.0/8, divided by commas") from None
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_that_browsers_send(cls, value: str) -> str:
+        for origin in _listed(value):
+            parts = urlsplit(origin)
+            if origin != "*" and (
+                parts.scheme not in ("http", "https")
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise ValueError("must be * or origins like https://app.example.com")
         return value
 
     @field_validator("database_url", "amqp_url")
@@ -157,6 +189,11 @@ class Settings(BaseSettings):
         """Whether everything runs in this process, on a private PostgreSQL."""
         return self.database_url is None
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins of `cors_origins`."""
+        return frozenset(_listed(self.cors_origins))
+
     def has_role(self, role: str) -> bool:
         """Whether this process plays the role."""
         return role in self.roles.split(",")
@@ -178,6 +215,23 @@ def load(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def misspelt(names: Iterable[str] | None = None) -> list[str]:
+    """A sentence for each variable (of the environment's) that looks like a setting and is none."""
+    known = {f"HANTAR_{name.upper()}" for name in Settings.model_fields}
+    sentences = []
+    for name in sorted(os.environ if names is None else names):
+        if not name.upper().startswith("HANTAR_") or name.upper() in known | _OF_CLIENTS:
+            continue
+        near = get_close_matches(name.upper(), known, n=1)
+        meant = f"; is {near[0]} meant?" if near else ""
+        sentences.append(f"{name} is no setting and does nothing{meant}")
+    return sentences
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _is_url(text: str, schemes: tuple[str, ...]) -> bool:

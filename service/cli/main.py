@@ -7,13 +7,15 @@ import click
 from service.cli.operate import account, credit, device, key, messages
 from service.cli.run import check_config, migrate, run
 from service.embedded import EmbeddedPostgresError
-from service.settings import SettingsError
+from service.settings import SettingsError, misspelt
 
 
 class _Commands(click.Group):
     """Turns what can go wrong into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
+        for sentence in misspelt():
+            click.echo(f"Warning: {sentence}", err=True)
         try:
             return super().invoke(ctx)
         except SettingsError as error:

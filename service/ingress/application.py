@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Collection
 
 import orjson
 import structlog
@@ -13,10 +14,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from schemas.problems import Problem, unavailable
-from service.ingress.auth import CALLER, authenticate
+from service.ingress.auth import CALLER, Authentication
 from service.ingress.connections import ConnectionLog
+from service.ingress.cors import Cors
 from service.ingress.requests import BULK_LIMIT_BYTES
-from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
+from service.store.pool import CONFLICTS, UNAVAILABLE
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -38,16 +40,34 @@ _CODES = {
 }
 
 
-def application(pool: Pool, routes: list[web.RouteDef]) -> web.Application:
-    """The API as an aiohttp application."""
+def application(
+    authentication: Authentication,
+    routes: list[web.RouteDef],
+    *,
+    open_to_all: Collection[Handler] = (),
+    cors: Cors,
+) -> web.Application:
+    """The API as an aiohttp application; handlers that are `open_to_all` need no key."""
+
+    async def tell(request: web.Request, response: web.StreamResponse) -> None:
+        # Here and not in a middleware, so that no way to answer is without it.
+        authentication.tell(request, response)
+        cors.tell(request, response)
+
     app = web.Application(
-        middlewares=[_observe, _problems, _authenticated(pool)],
+        middlewares=[
+            _observe,
+            _problems,
+            _options,
+            _authenticated(authentication, frozenset(open_to_all)),
+        ],
         # The handlers have limits of their own; this one is for everything else.
         client_max_size=BULK_LIMIT_BYTES,
         # Bodies are unzipped where their limits are known.
         handler_args={"auto_decompress": False, "logger": ConnectionLog()},
     )
     app.on_response_prepare.append(_shape_late)
+    app.on_response_prepare.append(tell)
     app.add_routes(routes)
     return app
 
@@ -137,13 +157,27 @@ def _problem_response(request: web.Request, problem: Problem) -> web.Response:
     return response
 
 
-def _authenticated(pool: Pool) -> Middleware:
+@web.middleware
+async def _options(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell which methods an address takes, preflights of browsers included, which have no key."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={"Allow": allowed})
+        error.headers["Allow"] = allowed
+        raise
+
+
+def _authenticated(authentication: Authentication, open_to_all: frozenset[Handler]) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         found = request.match_info.http_exception is None
-        if found and request.path.startswith("/api/"):
+        is_open = request.match_info.handler in open_to_all
+        if found and not is_open and request.path.startswith("/api/"):
             async with asyncio.timeout(AUTHENTICATE_SECONDS):
-                request[CALLER] = await authenticate(request, pool)
+                request[CALLER] = await authentication.caller(request)
         return await handler(request)
 
     return middleware

@@ -42,6 +42,8 @@ class Operation:
     problems: tuple[str, ...] = ()
     example: Any = None
     media_type: str = "application/json"
+    #: whether it is asked without a key
+    open_to_all: bool = False
 
 
 class Resource(Protocol):
@@ -59,6 +61,12 @@ def routes(resources: Iterable[Resource]) -> list[web.RouteDef]:
         for resource in resources
         for operation in resource.operations()
     ]
+
+
+def open_to_all(resources: Iterable[Resource]) -> list[Handler]:
+    """The handlers that need no key."""
+    operations = (each for resource in resources for each in resource.operations())
+    return [operation.handler for operation in operations if operation.open_to_all]
 
 
 def _pattern(path: str) -> str:

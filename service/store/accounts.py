@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,11 +38,12 @@ class Installation:
 async def authenticate(connection: Connection | Pool, key_hash: bytes) -> Caller | None:
     """Whose key this is; None when it is unknown, revoked or over."""
     row = await connection.fetchrow(_SQL["authenticate"], key_hash)
-    if row is None:
-        return None
-    if row["touch"]:
-        await connection.execute(_SQL["touch_key"], row["key_id"])
-    return Caller(row["key_id"], row["account_id"], row["email_verified"])
+    return Caller(**row) if row is not None else None
+
+
+async def touch_keys(pool: Pool, key_ids: Sequence[int]) -> None:
+    """Note that these keys were used just now."""
+    await pool.execute(_SQL["touch_keys"], key_ids)
 
 
 async def create_account(

@@ -201,6 +201,14 @@ async def test_settings_are_shown_without_their_secrets(processes: Processes) ->
     assert "sesame" not in done.output
 
 
+async def test_a_misspelt_setting_is_warned_about(processes: Processes) -> None:
+    done = await processes.do("check-config", environment={"HANTAR_LISTN": "127.0.0.1:1"})
+    assert done.code == 0
+    assert done.error == (
+        "Warning: HANTAR_LISTN is no setting and does nothing; is HANTAR_LISTEN meant?\n"
+    )
+
+
 async def test_settings_that_miss_or_are_wrong_are_wrong_use(processes: Processes) -> None:
     one = {"HANTAR_DATABASE_URL": SERVERS["HANTAR_DATABASE_URL"]}
     settings = [{}, one, SERVERS | {"HANTAR_SHARDS": "0"}, SERVERS | {"HANTAR_ROLES": "cook"}]

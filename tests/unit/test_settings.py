@@ -5,7 +5,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, SettingsError, load, split_address
+from service.settings import Settings, SettingsError, load, misspelt, split_address
 
 SERVERS = {
     "HANTAR_DATABASE_URL": "postgresql://hantar:sesame-1@db/hantar",
@@ -51,6 +51,11 @@ def test_with_servers_it_is_not_embedded(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"HANTAR_DOUBT_SECONDS": "0"}, "HANTAR_DOUBT_SECONDS: "),
         ({"HANTAR_POOL_SIZE": "4"}, "HANTAR_POOL_SIZE: "),
         ({"HANTAR_LOG_LEVEL": "loud"}, "HANTAR_LOG_LEVEL: .*'debug'"),
+        ({"HANTAR_RATE_PER_SECOND": "nan"}, "HANTAR_RATE_PER_SECOND: "),
+        ({"HANTAR_RATE_BURST": "0"}, "HANTAR_RATE_BURST: "),
+        ({"HANTAR_CORS_ORIGINS": "app.example.com"}, "HANTAR_CORS_ORIGINS: must be .* origins"),
+        ({"HANTAR_CORS_ORIGINS": "https://a.example/"}, "HANTAR_CORS_ORIGINS: must be .* origins"),
+        ({"HANTAR_TRUSTED_PROXIES": "proxy"}, "HANTAR_TRUSTED_PROXIES: must be networks"),
         ({"HANTAR_LISTEN": "8080"}, "HANTAR_LISTEN: must be host:port"),
         ({"HANTAR_LISTEN": ":8080"}, "HANTAR_LISTEN: must be host:port"),
         ({"HANTAR_LISTEN": "127.0.0.1:http"}, "HANTAR_LISTEN: must be host:port"),
@@ -110,3 +115,18 @@ def test_a_driver_is_given_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_an_address_has_two_parts(address: str, parts: tuple[str, int]) -> None:
     assert split_address(address) == parts
+
+
+def test_a_misspelt_setting_is_told_with_the_one_that_is_near() -> None:
+    assert misspelt(["HANTAR_DATABSE_URL", "HANTAR_XYZZY", "PATH", "hantar_shard"]) == [
+        "HANTAR_DATABSE_URL is no setting and does nothing; is HANTAR_DATABASE_URL meant?",
+        "HANTAR_XYZZY is no setting and does nothing",
+        "hantar_shard is no setting and does nothing; is HANTAR_SHARDS meant?",
+    ]
+    assert misspelt(["HANTAR_LISTEN", "hantar_listen", "HANTAR_URL", "HANTAR_API_KEY"]) == []
+
+
+def test_origins_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"HANTAR_CORS_ORIGINS": "https://app.example.com, http://localhost:3000"}
+    origins = loaded(monkeypatch, given).origins
+    assert origins == {"https://app.example.com", "http://localhost:3000"}

@@ -31,14 +31,19 @@ RETURNING id, account_id, name, expires_at, last_used_at, revoked_at, created_at
 
 -- name: authenticate
 -- Whose key this is, unless it was revoked or its time is over.
-SELECT k.id AS key_id, k.account_id, a.email_verified_at IS NOT NULL AS email_verified,
-    k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch
+SELECT k.id AS key_id, k.account_id, a.email_verified_at IS NOT NULL AS email_verified
 FROM api_keys k JOIN accounts a ON a.id = k.account_id
 WHERE k.hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
 
--- name: touch_key
--- Note that a key was used; at most once a minute, so that a busy key costs no writes.
-UPDATE api_keys SET last_used_at = now() WHERE id = $1
+-- name: touch_keys
+-- Note that keys were used, each at most once a minute; one that another process notes is left.
+UPDATE api_keys SET last_used_at = now()
+WHERE id IN (
+    SELECT id FROM api_keys
+    WHERE id = ANY($1::bigint[])
+        AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+    FOR NO KEY UPDATE SKIP LOCKED
+)
 
 -- name: grant
 -- Give credits to an account.

@@ -43,6 +43,7 @@ COVERED = {
     "5.2-40": "searches that look like SQL or patterns",
     "5.2-41": "searches that are long, empty, or hold NUL",
     "5.2-42": "external ids: exact, and the account's own",
+    "5.2-43": "more requests than an account may send",
     "5.2-44": "webhook addresses that are not public",
     "5.2-45": "a contact that was deleted",
     "5.3-46": "spellings of one number",
@@ -85,7 +86,6 @@ _INTAKE = "comes with the AMQP door"
 _META = "comes with the Meta driver"
 
 LATER = {
-    "5.2-43": "comes with the rate limit of the API",
     "5.5-82": _CAMPAIGNS,
     "5.5-83": _CAMPAIGNS,
     "5.5-84": _CAMPAIGNS,

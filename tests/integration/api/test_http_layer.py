@@ -180,11 +180,11 @@ async def test_other_content_codings_are_415(hantar: Hantar, account: Account, c
 async def test_other_methods_are_405_and_told_which_are_taken(
     hantar: Hantar, account: Account, path: str, allowed: set[str]
 ) -> None:
-    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"}
+    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"}
     async with nothing_done(hantar, account):
         for method in sorted(methods - allowed):
             answer = await hantar.call(method, path, account, data=RAW, headers=JSON)
-            assert set(answer.headers["Allow"].split(",")) == allowed, method
+            assert set(answer.headers["Allow"].split(", ")) == allowed | {"OPTIONS"}, method
             if method == "HEAD":
                 assert (answer.status, answer.json) == (405, None)
             else:
@@ -271,7 +271,7 @@ async def test_every_path_and_method_answers_in_one_shape(hantar: Hantar, accoun
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
             for caller in (account, None):
                 answer = await hantar.call(method, path, caller)
-                if answer.status != 200:
+                if answer.status not in (200, 204):
                     check_problem(answer, answer.status, answer.json["code"])
                     assert answer.status in (401, 404, 405, 415)
 

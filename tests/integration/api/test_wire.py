@@ -19,8 +19,13 @@ from structlog.typing import EventDict
 from service.accept import Accept
 from service.bus.local import LocalBus
 from service.bus.topology import topology
+from service.core.quota import Quota
 from service.ingress.application import application
+from service.ingress.auth import Authentication
+from service.ingress.cors import Cors
 from service.ingress.gate import Gate
+from service.ingress.key_uses import KeyUses
+from service.ingress.limits import AccountLimit
 from service.ingress.lists import Lists
 from service.ingress.messages import Messages
 from service.ingress.operations import routes
@@ -317,12 +322,17 @@ async def impatient(dsn: str, pool: Pool) -> AsyncIterator[str]:
     lists = Lists(pool, Cursors(b"secret"))
     once = Once(pool, relay)
     messages = Messages(pool, Accept(once), once, gate, lists, read_seconds=0.3)
-    runner = web.AppRunner(application(pool, routes([messages])), access_log=None)
+    uses = KeyUses(pool)
+    uses.start()
+    authentication = Authentication(pool, AccountLimit(Quota(per_second=100, burst=300)), uses, [])
+    app = application(authentication, routes([messages]), cors=Cors(frozenset()))
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0]
     yield f"http://{host}:{port}"
     await runner.cleanup()
+    await uses.close()
 
 
 async def test_slow_bodies_are_cut_and_hold_nobody_up(
