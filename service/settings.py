@@ -25,8 +25,9 @@ from service.core.addresses import read_networks
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
 
 
+_PREFIX = "HANTAR_"
 #: What `.hantar/demo.env` holds for scripts that call the API, and where tests keep downloads.
-_OF_CLIENTS = {"HANTAR_URL", "HANTAR_API_KEY", "HANTAR_CACHE_DIR"}
+_OF_CLIENTS = {"URL", "API_KEY", "CACHE_DIR"}
 
 _SCHEMES = {"database_url": ("postgresql", "postgres"), "amqp_url": ("amqp", "amqps")}
 
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     """Read once at start, frozen; each field is `HANTAR_<NAME>` in the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HANTAR_", env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
     )
 
     database_url: SecretStr | None = Field(
@@ -219,13 +220,14 @@ def load(**overrides: object) -> Settings:
 
 def misspelt(names: Iterable[str] | None = None) -> list[str]:
     """A sentence for each variable (of the environment's) that looks like a setting and is none."""
-    known = {f"HANTAR_{name.upper()}" for name in Settings.model_fields}
+    known = [name.upper() for name in Settings.model_fields]
     sentences = []
     for name in sorted(os.environ if names is None else names):
-        if not name.upper().startswith("HANTAR_") or name.upper() in known | _OF_CLIENTS:
+        prefix, bare = name[: len(_PREFIX)].upper(), name[len(_PREFIX) :].upper()
+        if prefix != _PREFIX or bare in known or bare in _OF_CLIENTS:
             continue
-        near = get_close_matches(name.upper(), known, n=1)
-        meant = f"; is {near[0]} meant?" if near else ""
+        near = get_close_matches(bare, known, n=1)
+        meant = f"; is {_PREFIX}{near[0]} meant?" if near else ""
         sentences.append(f"{name} is no setting and does nothing{meant}")
     return sentences
 
