@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
+
+import msgspec
 
 from service.core.lifecycle import Status
 
@@ -139,3 +141,30 @@ class Driver(Protocol):
     async def close(self) -> None:
         """Release everything within five seconds; what a send in flight has begun is reported."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What there is to know of a driver's devices while no driver runs."""
+
+    #: what their settings are decoded into, every field optional; null takes a setting away
+    settings: type[msgspec.Struct]
+    #: of the settings, those that are sealed and never shown
+    secrets: frozenset[str] = frozenset()
+    #: limits of a device that asks for none, by their names in the API
+    limits: Mapping[str, float] = field(default_factory=dict)
+    #: the settings without which a device cannot send; None: a phone has to be linked by a code
+    needs: frozenset[str] | None = None
+    #: the state of a new device that is linked by a code
+    begins: str = "unlinked"
+
+    @property
+    def by_code(self) -> bool:
+        """Whether its devices are linked by a code."""
+        return self.needs is None
+
+    def state(self, given: Iterable[str]) -> str:
+        """The state of a device that has these settings, as far as they decide it."""
+        if self.needs is None:
+            return self.begins
+        return "ready" if self.needs <= set(given) else "unlinked"

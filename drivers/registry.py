@@ -1,12 +1,21 @@
-"""The drivers there are; a new one is a folder and a line here."""
+"""The drivers there are; a new one is a folder and its lines here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from drivers.driver import Driver
+from drivers.driver import Driver, Kind
+from drivers.meta.kind import KIND as META
+from drivers.simulator.kind import KIND as SIMULATOR
 from drivers.simulator.simulator import Simulator
+from drivers.wwebjs.kind import KIND as WWEBJS
 
 DRIVERS: dict[str, Callable[[], Driver]] = {
     "simulator": Simulator,
+}
+#: Their devices, which can be set up before the driver that sends through them is there.
+KINDS: dict[str, Kind] = {
+    "meta": META,
+    "simulator": SIMULATOR,
+    "wwebjs": WWEBJS,
 }

@@ -10,6 +10,7 @@ DISPATCH_TYPE = "hantar.dispatch.v1"
 CALLBACKS_TYPE = "hantar.callbacks.v1"
 STATUS_TYPE = "hantar.message.status.v1"
 OPTED_OUT_TYPE = "hantar.contact.opted_out.v1"
+DEVICE_STATE_TYPE = "hantar.device.state.v1"
 
 #: more ids a command bring nothing end to end
 DISPATCH_PACK = 100

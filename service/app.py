@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from drivers.driver import Callback, Driver, Host, Inbound
-from drivers.registry import DRIVERS
+from drivers.registry import DRIVERS, KINDS
 from schemas.commands import CALLBACKS_TYPE, CallbackItem, Callbacks, InboundItem
 from service.accept import Accept
 from service.bus.amqp import AmqpBus
@@ -32,6 +32,7 @@ from service.ingress.auth import Authentication
 from service.ingress.contacts import Contacts
 from service.ingress.cors import Cors
 from service.ingress.credits import Credits
+from service.ingress.devices import Devices
 from service.ingress.gate import Gate
 from service.ingress.groups import Groups
 from service.ingress.imports import Imports
@@ -147,6 +148,7 @@ class App:
                 Imports(pool, once, lists),
                 Groups(pool, once, lists),
                 Templates(pool, once, lists),
+                Devices(pool, once, lists, self._seal, KINDS, shards=installation.shards),
                 Credits(pool, lists),
                 WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]

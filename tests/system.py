@@ -17,7 +17,7 @@ from service.core.keys import key_hash, new_key
 from service.core.sealing import Seal, read_keys
 from service.core.sealing import new_key as new_sealing_key
 from service.settings import load
-from service.store import accounts, sweeps
+from service.store import accounts, devices, sweeps
 from service.store.pool import Pool
 from tests.database import SHARDS
 
@@ -148,15 +148,14 @@ async def make_account(
             await accounts.grant(connection, made["id"], credits, "test")
         device_id = 0
         if device:
-            row = await accounts.create_device(
+            row = await devices.create(
                 connection,
                 made["id"],
-                name="Simulated",
+                devices.Device(name="Simulated", limits={"per_second": per_second}),
                 driver="simulator",
-                per_second=per_second,
+                state="ready",
                 shards=SHARDS,
             )
-            assert row is not None
             device_id = row["id"]
     return Account(made["id"], key, device_id)
 

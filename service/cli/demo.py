@@ -11,7 +11,7 @@ import click
 
 from service.app import Addresses
 from service.core.keys import key_hash, new_key
-from service.store import accounts
+from service.store import accounts, devices
 from service.store.pool import Connection, open_pool
 
 EMAIL = "demo@example.com"
@@ -53,12 +53,12 @@ async def _account(connection: Connection, shards: int) -> int:
     assert made is not None, "an insert without a condition makes a row"
     await accounts.grant(connection, made["id"], CREDITS, "demo")
     for name in DEVICES:
-        await accounts.create_device(
+        await devices.create(
             connection,
             made["id"],
-            name=name,
+            devices.Device(name=name, limits={"per_second": PER_SECOND}),
             driver="simulator",
-            per_second=PER_SECOND,
+            state="ready",
             shards=shards,
         )
     return int(made["id"])

@@ -9,17 +9,23 @@ from typing import Any
 
 import asyncpg
 import click
+import msgspec
 import orjson
 
-from drivers.registry import DRIVERS
+from drivers.registry import KINDS
+from schemas import devices as schema
 from schemas.resources import instant
 from service.cli.database import with_database
 from service.core.keys import key_hash, new_key
 from service.core.text import name_error
-from service.store import accounts, sweeps
+from service.record.devices import change_state
+from service.store import accounts, devices, sweeps
 from service.store.pool import Connection
 
+_Row = asyncpg.Record | dict[str, Any]
+
 NAME_LIMIT_CHARS = 255
+_NONE = "there is none with this id"
 
 
 class _Name(click.ParamType[str]):
@@ -189,11 +195,11 @@ def device() -> None:
 @device.command("add")
 @click.option("--account", "account_id", type=_ID, required=True)
 @click.option("--name", type=_NAME, required=True)
-@click.option("--driver", type=click.Choice(sorted(DRIVERS)), required=True)
+@click.option("--driver", type=click.Choice(sorted(KINDS)), required=True)
 @click.option(
     "--per-second",
     type=_Rate(0.001, 10_000),
-    help="Most messages a second; default no limit.",
+    help="Most messages a second; default is safe for the driver.",
 )
 @_as_json
 def device_add(
@@ -201,28 +207,38 @@ def device_add(
 ) -> None:
     """Add a device; the first of an account is its default."""
 
-    async def work(connection: Connection) -> asyncpg.Record | None:
+    kind = KINDS[driver]
+    limits = {**kind.limits, **({} if per_second is None else {"per_second": per_second})}
+
+    async def work(connection: Connection) -> asyncpg.Record:
         installation = await accounts.installation(connection)
         if installation is None:
             raise click.ClickException("the installation is not set up: run `hantar migrate`")
-        return await accounts.create_device(
+        if not await devices.lock(connection, account_id):
+            raise click.ClickException(_NONE)
+        return await devices.create(
             connection,
             account_id,
-            name=name,
+            devices.Device(name=name, limits=limits),
             driver=driver,
-            per_second=per_second,
+            state=kind.state(()),
             shards=installation.shards,
         )
 
-    _print_one(with_database(work), as_json)
+    _print_device(with_database(work), as_json)
 
 
 @device.command("list")
 @click.option("--account", "account_id", type=_ID, help="Default all accounts.")
 @_as_json
 def device_list(account_id: int | None, as_json: bool) -> None:
-    """List devices."""
-    _print_all(with_database(lambda c: accounts.devices(c, account_id)), as_json)
+    """List devices, newest first."""
+    rows = with_database(lambda c: devices.page(c, account_id))
+    if as_json:
+        click.echo(msgspec.json.encode([schema.device(row) for row in rows]).decode())
+        return
+    columns = ("id", "account_id", "name", "driver", "phone", "state", "is_default", "per_second")
+    _print_all([{column: row[column] for column in columns} for row in rows], as_json)
 
 
 @device.command("pause")
@@ -230,7 +246,7 @@ def device_list(account_id: int | None, as_json: bool) -> None:
 @_as_json
 def device_pause(device_id: int, as_json: bool) -> None:
     """Stop sending through a device; its messages wait."""
-    _print_one(with_database(lambda c: accounts.pause_device(c, device_id, paused=True)), as_json)
+    _change_device(device_id, as_json, paused=True)
 
 
 @device.command("resume")
@@ -238,7 +254,20 @@ def device_pause(device_id: int, as_json: bool) -> None:
 @_as_json
 def device_resume(device_id: int, as_json: bool) -> None:
     """Go on sending through a device."""
-    _print_one(with_database(lambda c: accounts.pause_device(c, device_id, paused=False)), as_json)
+    _change_device(device_id, as_json, paused=False)
+
+
+def _change_device(device_id: int, as_json: bool, *, paused: bool) -> None:
+    async def work(connection: Connection) -> asyncpg.Record | None:
+        # The event stays in the outbox, where whoever publishes looks every few seconds.
+        await change_state(connection, None, device_id, paused=paused)
+        return await devices.one(connection, None, device_id)
+
+    _print_device(with_database(work), as_json)
+
+
+def _print_device(row: asyncpg.Record | None, as_json: bool) -> None:
+    _print_one(msgspec.to_builtins(schema.device(row)) if row is not None else None, as_json)
 
 
 @click.group()
@@ -258,9 +287,9 @@ def _plain(value: object) -> object:
     return instant(value) if isinstance(value, datetime) else value
 
 
-def _print_one(row: asyncpg.Record | None, as_json: bool, **extra: str) -> None:
+def _print_one(row: _Row | None, as_json: bool, **extra: str) -> None:
     if row is None:
-        raise click.ClickException("there is none with this id")
+        raise click.ClickException(_NONE)
     resource: dict[str, Any] = {name: _plain(value) for name, value in row.items()} | extra
     if as_json:
         click.echo(orjson.dumps(resource).decode())
@@ -270,7 +299,7 @@ def _print_one(row: asyncpg.Record | None, as_json: bool, **extra: str) -> None:
             click.echo(f"{name}: {value}")
 
 
-def _print_all(rows: Sequence[asyncpg.Record], as_json: bool) -> None:
+def _print_all(rows: Sequence[_Row], as_json: bool) -> None:
     resources = [{name: _plain(value) for name, value in row.items()} for row in rows]
     if as_json:
         click.echo(orjson.dumps(resources).decode())

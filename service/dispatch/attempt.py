@@ -106,7 +106,7 @@ def _send(device_id: int, plan: Planned) -> Send:
         claimed.message_id,
         claimed.attempt,
         device_id,
-        claimed.lease.epoch,
+        claimed.epoch,
         claimed.phone,
         claimed.body,
         claimed.options,

@@ -58,6 +58,8 @@ class Claimed:
     options: Mapping[str, Any] | None
     due_at: datetime
     limits: Limits
+    #: the epoch that the driver is told, which rises for the device whatever shard it is on
+    epoch: int
 
 
 #: claimed; or the reason why not: a verdict of the statement, `locked`, or `gone`
@@ -180,4 +182,5 @@ def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float)
         row["options"],
         row["due_at"],
         store.limits_of(row),
+        row["call_epoch"],
     )

@@ -1,4 +1,4 @@
-"""Accounts, keys, credits and devices, as operators handle them."""
+"""Accounts, keys and credits, as operators handle them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from datetime import datetime
 
 import asyncpg
 
-from service.core.shards import shard_of
 from service.store.pool import Connection, Pool
 from service.store.queries import load
 
 _SQL = load("accounts")
-
-#: A state new devices begin in: simulated ones need no linking.
-_FIRST_STATE = {"simulator": "ready"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,41 +91,6 @@ async def grant(
 async def credit(connection: Connection, account_id: int) -> asyncpg.Record | None:
     """Balance and reserved credits; None when there is no such account."""
     return await connection.fetchrow(_SQL["credits"], account_id)
-
-
-async def create_device(
-    connection: Connection,
-    account_id: int,
-    *,
-    name: str,
-    driver: str,
-    per_second: float | None,
-    shards: int,
-) -> asyncpg.Record | None:
-    """A new device on its shard; None when there is no such account."""
-    device_id: int = await connection.fetchval(_SQL["new_device_id"])
-    return await connection.fetchrow(
-        _SQL["create_device"],
-        device_id,
-        account_id,
-        name,
-        driver,
-        _FIRST_STATE.get(driver, "unlinked"),
-        shard_of(device_id, None, shards),
-        per_second,
-    )
-
-
-async def devices(connection: Connection, account_id: int | None) -> list[asyncpg.Record]:
-    """The devices of an account, or of all."""
-    return await connection.fetch(_SQL["devices"], account_id)
-
-
-async def pause_device(
-    connection: Connection, device_id: int, *, paused: bool
-) -> asyncpg.Record | None:
-    """Stop or go on sending through a device; None when there is no such device."""
-    return await connection.fetchrow(_SQL["pause_device"], device_id, paused)
 
 
 async def story(connection: Connection, message_id: int) -> asyncpg.Record | None:

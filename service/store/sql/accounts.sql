@@ -64,28 +64,6 @@ SELECT a.id AS account_id, a.balance,
     ), 0)::bigint AS reserved
 FROM accounts a WHERE a.id = $1
 
--- name: new_device_id
--- The id of a device to be, which decides its shard.
-SELECT nextval(pg_get_serial_sequence('devices', 'id'))
-
--- name: create_device
--- A new device; the first of an account becomes its default.
-INSERT INTO devices (id, account_id, name, driver, state, shard, per_second, is_default)
-SELECT $1, a.id, $3, $4, $5, $6, $7,
-    NOT EXISTS (SELECT FROM devices WHERE account_id = a.id AND is_default AND deleted_at IS NULL)
-FROM accounts a WHERE a.id = $2
-RETURNING id, account_id, name, driver, phone, state, paused, is_default, per_second, created_at
-
--- name: devices
--- The devices of an account, or all.
-SELECT id, account_id, name, driver, phone, state, paused, is_default, per_second, created_at
-FROM devices WHERE ($1::bigint IS NULL OR account_id = $1) AND deleted_at IS NULL ORDER BY id
-
--- name: pause_device
--- Stop or go on sending through a device.
-UPDATE devices SET paused = $2, updated_at = now() WHERE id = $1 AND deleted_at IS NULL
-RETURNING id, account_id, name, driver, phone, state, paused, is_default, per_second, created_at
-
 -- name: story
 -- What an operator may see of a message: no text, no phone.
 SELECT m.id, m.account_id, m.device_id, d.driver, d.shard, m.status, m.credit, m.delivery,

@@ -16,6 +16,7 @@ WITH own AS (
     FOR NO KEY UPDATE SKIP LOCKED
 ), judged AS MATERIALIZED (
     SELECT h.id, h.device_id, h.priority, h.expires_at, own.shard, own.epoch,
+        own.epoch + d.fence AS call_epoch,
         CASE
             WHEN h.expires_at <= now() THEN 'expired'
             WHEN c.opted_out_at IS NOT NULL THEN 'opted_out'
@@ -55,7 +56,7 @@ WITH own AS (
 )
 SELECT j.id, j.verdict, t.attempt, t.attempts, t.phone, t.body,
     t.options, GREATEST(t.created_at, t.send_at) AS due_at,
-    j.per_second, j.per_minute, j.jitter_seconds
+    j.per_second, j.per_minute, j.jitter_seconds, j.call_epoch
 FROM judged j LEFT JOIN taken t ON t.id = j.id
 
 -- name: give_back

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from service.store import accounts
+from service.store import devices
 from service.store.pool import Pool
 from tests.system import Account, Hantar
 
@@ -51,7 +51,7 @@ async def order_of(pool: Pool, ids: Sequence[int]) -> list[int]:
 async def pause(pool: Pool, account: Account, *, paused: bool) -> None:
     """Stop the account's device or let it go on, as the operators' command does."""
     async with pool.acquire() as connection:
-        await accounts.pause_device(connection, account.device_id, paused=paused)
+        await devices.change_state(connection, None, account.device_id, paused=paused)
 
 
 def in_seconds(seconds: float) -> str:

@@ -1,0 +1,14 @@
+"""The devices of the simulator: linked from the start, and as fast as they are asked to be."""
+
+from __future__ import annotations
+
+import msgspec
+
+from drivers.driver import Kind
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True):
+    """There are none."""
+
+
+KIND = Kind(Settings, begins="ready")

@@ -1,0 +1,53 @@
+"""Changes of a device's state, written with their public event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from schemas.commands import DEVICE_STATE_TYPE
+from service.core.times import rfc3339
+from service.relay import EVENTS_EXCHANGE
+from service.store import devices as store
+from service.store.outbox import Entry
+from service.store.pool import Connection
+from service.store.record import put_event
+
+#: The routing key of the event.
+DEVICE_STATE = "device.state"
+
+
+async def change_state(
+    connection: Connection,
+    account_id: int | None,
+    device_id: int,
+    *,
+    paused: bool | None = None,
+    state: str | None = None,
+    phone: str | None = None,
+) -> Sequence[Entry] | None:
+    """Change what is given, in a transaction of the caller's; None when there is no such device.
+
+    The event, of a change that callers can see, is to be offered after the commit.
+    """
+    change = await store.change_state(
+        connection, account_id, device_id, paused=paused, state=state, phone=phone
+    )
+    if change is None:
+        return None
+    if change.before == change.state:
+        return []
+    body = orjson.dumps(
+        {
+            "account": change.account_id,
+            "device_id": device_id,
+            "state": change.state,
+            "previous_state": change.before,
+            "at": rfc3339(change.at),
+        }
+    )
+    event_id = await put_event(
+        connection, routing_key=DEVICE_STATE, event_type=DEVICE_STATE_TYPE, body=body
+    )
+    return [Entry(event_id, EVENTS_EXCHANGE, DEVICE_STATE, DEVICE_STATE_TYPE, body)]
