@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     ops_listen: str = Field(
         "127.0.0.1:9464", description="host:port of /livez, /readyz and /metrics"
     )
+    public_url: str = Field(
+        "",
+        description="this installation as people's browsers reach it, https://…, for the links it "
+        "makes; by default the address of the API",
+    )
     data_dir: Path = Field(Path(".hantar"), description="where the embedded default keeps its data")
     shards: int = Field(
         16, ge=1, le=100, description="fixed by the first `hantar migrate`, then only compared"
@@ -129,6 +134,14 @@ class Settings(BaseSettings):
             raise ValueError("must be host:port")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        parts = urlsplit(value) if _is_url(value, ("https", "http")) else None
+        if value and not (parts and parts.hostname and not parts.query and "@" not in parts.netloc):
+            raise ValueError("must be like https://hantar.example.com")
+        return value.rstrip("/")
+
     @field_validator("webhook_allow", "trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
@@ -194,6 +207,14 @@ class Settings(BaseSettings):
     def origins(self) -> frozenset[str]:
         """The origins of `cors_origins`."""
         return frozenset(_listed(self.cors_origins))
+
+    @property
+    def links_begin(self) -> str:
+        """What links to this installation begin with, as far as it is known before listening."""
+        host, _, port = self.listen.rpartition(":")
+        # Whoever listens everywhere is reached from here by its own address.
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+        return self.public_url or f"http://{host}:{port}"
 
     def has_role(self, role: str) -> bool:
         """Whether this process plays the role."""

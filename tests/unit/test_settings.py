@@ -56,6 +56,11 @@ def test_with_servers_it_is_not_embedded(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"HANTAR_CORS_ORIGINS": "app.example.com"}, "HANTAR_CORS_ORIGINS: must be .* origins"),
         ({"HANTAR_CORS_ORIGINS": "https://a.example/"}, "HANTAR_CORS_ORIGINS: must be .* origins"),
         ({"HANTAR_TRUSTED_PROXIES": "proxy"}, "HANTAR_TRUSTED_PROXIES: must be networks"),
+        ({"HANTAR_PUBLIC_URL": "hantar.example.com"}, "HANTAR_PUBLIC_URL: must be like https"),
+        ({"HANTAR_PUBLIC_URL": "ftp://a.example"}, "HANTAR_PUBLIC_URL: must be like https"),
+        ({"HANTAR_PUBLIC_URL": "https://"}, "HANTAR_PUBLIC_URL: must be like https"),
+        ({"HANTAR_PUBLIC_URL": "https://a.example/?a=b"}, "HANTAR_PUBLIC_URL: must be like https"),
+        ({"HANTAR_PUBLIC_URL": "https://me@a.example"}, "HANTAR_PUBLIC_URL: must be like https"),
         ({"HANTAR_LISTEN": "8080"}, "HANTAR_LISTEN: must be host:port"),
         ({"HANTAR_LISTEN": ":8080"}, "HANTAR_LISTEN: must be host:port"),
         ({"HANTAR_LISTEN": "127.0.0.1:http"}, "HANTAR_LISTEN: must be host:port"),
@@ -130,3 +135,19 @@ def test_origins_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"HANTAR_CORS_ORIGINS": "https://app.example.com, http://localhost:3000"}
     origins = loaded(monkeypatch, given).origins
     assert origins == {"https://app.example.com", "http://localhost:3000"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "beginning"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"HANTAR_LISTEN": "0.0.0.0:80"}, "http://127.0.0.1:80"),
+        ({"HANTAR_LISTEN": "[::]:80"}, "http://[::1]:80"),
+        ({"HANTAR_PUBLIC_URL": "https://hantar.example.com/"}, "https://hantar.example.com"),
+        ({"HANTAR_PUBLIC_URL": "https://a.example/hantar"}, "https://a.example/hantar"),
+    ],
+)
+def test_links_begin_where_browsers_reach_us(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], beginning: str
+) -> None:
+    assert loaded(monkeypatch, environment).links_begin == beginning
