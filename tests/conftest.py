@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
 from service.embedded import EmbeddedPostgres
 from tests.database import dsn, empty_dsn, pool, template_database
-from tests.servers.packages import RabbitmqMissingError
+from tests.servers.chromium import find_chromium, running_chromium
+from tests.servers.packages import PackagesMissingError
 from tests.servers.rabbitmq import RabbitNode
 from tests.system import hantar
 
@@ -23,15 +25,21 @@ RABBIT_NODE = pytest.StashKey[RabbitNode]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Starts RabbitMQ before the first test when one needs it: the others run while it boots."""
-    needed = any("rabbit_node" in getattr(item, "fixturenames", ()) for item in session.items)
-    if needed and not session.config.option.collectonly:
-        try:
-            node = RabbitNode()
-        except RabbitmqMissingError as error:
-            pytest.exit(str(error), returncode=1)
-        session.config.stash[RABBIT_NODE] = node
-        node.launch()
+    """Brings what the tests need, and starts RabbitMQ before the first: others run while it boots.
+
+    What cannot be had ends the run with one line that says what to install.
+    """
+    needed = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly:
+        return
+    try:
+        if "browser" in needed:
+            find_chromium()
+        if "rabbit_node" in needed:
+            session.config.stash[RABBIT_NODE] = node = RabbitNode()
+            node.launch()
+    except PackagesMissingError as error:
+        pytest.exit(str(error), returncode=1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -71,3 +79,10 @@ async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
     name = f"test-{uuid.uuid4()}"
     yield await rabbit_node.create_vhost(name)
     await rabbit_node.delete_vhost(name)
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """A real Chromium of the test's own."""
+    async with running_chromium(tmp_path) as running:
+        yield running

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from playwright.async_api import Browser
 
-from tests.servers.packages import RabbitmqMissingError, unpack_rabbitmq
+from tests.servers.chromium import CHROMIUM
+from tests.servers.packages import PackagesMissingError, Program, unpack
 from tests.servers.rabbitmq import RabbitNode
+from tests.servers.rabbitmq_program import RABBITMQ
 
 LIMIT_SECONDS = 10
 
@@ -54,11 +57,23 @@ def test_a_closed_node_leaves_neither_process_nor_file() -> None:
     assert not node.folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("program", "package"), [(RABBITMQ, "rabbitmq-server"), (CHROMIUM, "chromium")]
+)
 def test_where_packages_cannot_be_fetched_one_line_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Program, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RabbitmqMissingError, match="apt-get install rabbitmq-server") as raised:
-        unpack_rabbitmq(tmp_path / "cache")
-    assert "brew install rabbitmq" in str(raised.value)
+    with pytest.raises(PackagesMissingError, match=f"apt-get install {package}") as raised:
+        unpack(program, tmp_path / "cache")
+    assert f"brew install {program.name.lower()}" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+async def test_a_page_is_shown_in_a_real_browser(browser: Browser) -> None:
+    page = await browser.new_page()
+    await page.set_content("<h1>Hello</h1><script>document.title = 'Hi'</script>")
+    assert await page.title() == "Hi"
+    box = await page.get_by_role("heading", name="Hello").bounding_box()
+    assert box is not None
+    assert box["height"] > 10

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.servers.packages import Installation
+from tests.servers.rabbitmq_program import Installation
 
 HOST: Final = "127.0.0.1"
 # Below the range from which the kernel gives ports to clients: the node binds seconds later.

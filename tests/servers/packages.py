@@ -1,4 +1,4 @@
-"""Finds RabbitMQ on this machine, or unpacks its Debian packages into a cache."""
+"""Unpacks Debian packages into a cache: no root, and nothing is installed on the machine."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-INSTALLED_SCRIPTS = (
-    Path("/usr/lib/rabbitmq/bin"),
-    Path("/opt/homebrew/opt/rabbitmq/sbin"),
-    Path("/usr/local/opt/rabbitmq/sbin"),
-)
-ADVICE = "install it with `apt-get install rabbitmq-server` (macOS: `brew install rabbitmq`)"
 APT_LIMIT_SECONDS = 300
 UNPACK_LIMIT_SECONDS = 60
 # Private lists, cache and package status: needs no root, and no earlier `apt-get update`.
@@ -38,43 +33,48 @@ Debug::NoLocking "true";
 """
 
 
-class RabbitmqMissingError(Exception):
-    """RabbitMQ is not here and cannot be fetched; the message is one line for the user."""
+class PackagesMissingError(Exception):
+    """A program is not here and cannot be fetched; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
-class Installation:
-    """A RabbitMQ to run: installed on the machine, or unpacked below `unpacked`."""
+class Program:
+    """A program that tests need, and the packages it comes in."""
 
-    scripts: Path
-    unpacked: Path | None = None
+    name: str
+    packages: Sequence[str]
+    advice: str
+    #: Installed packages with this in their name are fetched all the same.
+    whole: str | None = None
+
+    def missing(self, reason: str) -> PackagesMissingError:
+        """What to raise when it cannot be had."""
+        return PackagesMissingError(
+            f"{self.name} is missing and cannot be fetched ({reason}): {self.advice}."
+        )
 
 
-def find_rabbitmq() -> Installation:
-    """The machine's RabbitMQ, else the one in the cache, fetched now if need be."""
-    for scripts in INSTALLED_SCRIPTS:
-        if (scripts / "rabbitmq-server").exists():
-            return Installation(scripts)
-    root = unpack_rabbitmq(Path(os.environ.get("HANTAR_CACHE_DIR") or "~/.cache/hantar"))
-    [server] = root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
-    return Installation(server.parent, root)
+def cache_folder() -> Path:
+    """Where unpacked programs are kept."""
+    return Path(os.environ.get("HANTAR_CACHE_DIR") or "~/.cache/hantar")
 
 
-def unpack_rabbitmq(cache: Path) -> Path:
-    """A folder in the cache with RabbitMQ and Erlang in it, whole or absent; made once."""
+def unpack(program: Program, cache: Path) -> Path:
+    """A folder in the cache with the program and what it needs, whole or absent; made once."""
     cache = cache.expanduser().absolute()
-    target = cache / f"rabbitmq-{_release()}-{platform.machine()}"
+    label = program.name.lower()
+    target = cache / f"{label}-{_release()}-{platform.machine()}"
     if target.is_dir():
         return target
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "rabbitmq.lock").open("a") as lock:
+        with (cache / f"{label}.lock").open("a") as lock:
             # Another run holds it no longer than its own limits last.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_dir():
-                _fetch(cache, target)
+                _fetch(program, cache, target)
     except OSError as error:
-        raise _missing(str(error)) from error
+        raise program.missing(str(error)) from error
     return target
 
 
@@ -85,31 +85,36 @@ def _release() -> str:
         return "unknown"
 
 
-def _fetch(cache: Path, target: Path) -> None:
-    for left_by_a_kill in cache.glob("fetching-*"):
+def _fetch(program: Program, cache: Path, target: Path) -> None:
+    scratch_prefix = f"fetching-{program.name.lower()}-"
+    for left_by_a_kill in cache.glob(f"{scratch_prefix}*"):
         shutil.rmtree(left_by_a_kill)
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=cache) as scratch:
+    with tempfile.TemporaryDirectory(prefix=scratch_prefix, dir=cache) as scratch:
         unpacked = Path(scratch) / "unpacked"
-        for package in _download(Path(scratch)):
-            _run(["dpkg", "-x", str(package), str(unpacked)], UNPACK_LIMIT_SECONDS)
+        for package in _download(program, Path(scratch)):
+            _run(program, ["dpkg", "-x", str(package), str(unpacked)], UNPACK_LIMIT_SECONDS)
         unpacked.rename(target)
 
 
-def _download(folder: Path) -> list[Path]:
+def _download(program: Program, folder: Path) -> list[Path]:
     for needed in ("state/lists/partial", "cache/archives/partial"):
         (folder / needed).mkdir(parents=True)
-    # With Erlang left out of the status, apt resolves all of it anew and only what else is missing.
+    # What is left out of the status is resolved anew; of the rest only what is missing is fetched.
     known = Path("/var/lib/dpkg/status").read_text(errors="replace").split("\n\n")
-    (folder / "status").write_text("\n\n".join(part for part in known if "erlang" not in part))
+    if program.whole is not None:
+        known = [part for part in known if program.whole not in part]
+    (folder / "status").write_text("\n\n".join(known))
     (folder / "apt.conf").write_text(APT_CONF.format(folder=folder))
     apt = ["apt-get", "-c", str(folder / "apt.conf"), "-q", "-y"]
     # A third-party list that fails does not matter; what does shows up in the next step.
-    _run([*apt, "update"], APT_LIMIT_SECONDS, must_succeed=False)
-    _run([*apt, "--download-only", "install", "rabbitmq-server"], APT_LIMIT_SECONDS)
+    _run(program, [*apt, "update"], APT_LIMIT_SECONDS, must_succeed=False)
+    _run(program, [*apt, "--download-only", "install", *program.packages], APT_LIMIT_SECONDS)
     return sorted((folder / "cache" / "archives").glob("*.deb"))
 
 
-def _run(command: list[str], limit_seconds: float, *, must_succeed: bool = True) -> None:
+def _run(
+    program: Program, command: list[str], limit_seconds: float, *, must_succeed: bool = True
+) -> None:
     try:
         done = subprocess.run(
             command,
@@ -120,10 +125,7 @@ def _run(command: list[str], limit_seconds: float, *, must_succeed: bool = True)
             env=os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
         )
     except subprocess.TimeoutExpired as error:
-        raise _missing(f"{command[0]} took over {limit_seconds} s") from error
+        raise program.missing(f"{command[0]} took over {limit_seconds} s") from error
     if must_succeed and done.returncode != 0:
-        raise _missing((done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1])
-
-
-def _missing(reason: str) -> RabbitmqMissingError:
-    return RabbitmqMissingError(f"RabbitMQ is missing and cannot be fetched ({reason}): {ADVICE}.")
+        reason = (done.stderr.strip().splitlines() or [f"{command[0]} failed"])[-1]
+        raise program.missing(reason)

@@ -19,7 +19,7 @@ import yarl
 
 from service.embedded.bound import bound
 from tests.servers.node_folder import HOST, NodeFolder
-from tests.servers.packages import find_rabbitmq
+from tests.servers.rabbitmq_program import find_rabbitmq
 
 USER: Final = "guest"
 AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(f"{USER}:{USER}".encode()).decode()}
