@@ -18,12 +18,14 @@ DISPATCH_PACK = 100
 EVENT_PACK = 100
 
 
-class Dispatch(msgspec.Struct, forbid_unknown_fields=True):
+class Dispatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Send these messages of one device."""
 
     device: int
     priority: int
     ids: list[int]
+    #: the campaign they belong to; 0 for the account's own
+    flow: int = 0
 
 
 class CallbackItem(msgspec.Struct, omit_defaults=True):

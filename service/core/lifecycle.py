@@ -43,7 +43,7 @@ class Change:
     provider_id: str | None = None
     error_code: str | None = None
     error_detail: str | None = None
-    #: with status queued: when it may be tried again
+    #: with status queued: when it may be tried again; None: at once, in its old place
     not_before: datetime | None = None
     #: with status queued: why it waits until then
     reason: str | None = None

@@ -117,13 +117,12 @@ class Calls:
             metrics.LAPSED.inc(len(plans))
         for plan in plans:
             claimed = plan.claimed
-            now = datetime.now(UTC)
+            # Without a time, which keeps its place in the order of its flow.
             change = Change(
                 claimed.message_id,
                 claimed.attempt,
                 Status.QUEUED,
-                now,
-                not_before=now,
+                datetime.now(UTC),
                 reason="behind",
             )
             self._done_with(plan)

@@ -82,9 +82,10 @@ class Claims:
         self._open: dict[int, float] = {}
         self._undone: deque[int] = deque(maxlen=UNDONE_LIMIT)
 
-    def start(self) -> None:
-        """Begin to claim."""
-        self._group.start()
+    async def start(self) -> None:
+        """Begin to claim, with a connection at hand: a claim is good for a short time only."""
+        async with self._dedicated:
+            self._group.start()
 
     async def close(self) -> None:
         """Finish the statement in flight."""

@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 
 #: Packs in hand per queue; a lane that is full parks and acks, so few are held for long.
 PREFETCH = 200
-#: With this many in hand a further one is parked whole, so that the hand is never full of packs
-#: that wait for their devices' slots.
-CROWDED = 100
+#: With this many in hand a further one of this priority is parked whole, so that the hand is never
+#: full of packs that wait for their devices' slots.
+CROWDED = (150, 100, 100)
 REFILL_SECONDS = 0.2
 DEVICES_SECONDS = 1.0
 ORPHANS_SECONDS = 1.0
@@ -111,7 +111,7 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Take a share of the shards and begin to send."""
-        self._claims.start()
+        await self._claims.start()
         self._lot.start()
         await self._leases.start()
         rounds: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
@@ -147,7 +147,7 @@ class Dispatcher:
         """Consume the shard's queues; tried until it works or the lease is gone."""
         while self._leases.held.get(lease.shard) is lease:
             try:
-                await self._lanes.refresh()
+                await self._lanes.look_again()
                 for express in (True, False):
                     consumer = await self._bus.consume(
                         dispatch_queue(lease.shard, express=express),
@@ -229,10 +229,11 @@ class Dispatcher:
         failpoints.hit("dispatch.received")
         rest: Sequence[Entry]
         pack = Pack(delivery, len(command.ids), hand)
-        entries = rest = [Entry(message_id, command.priority, pack) for message_id in command.ids]
+        priority, flow = command.priority, command.flow
+        entries = rest = [Entry(id_, priority, flow, pack) for id_ in command.ids]
         if not self._lanes.knows(command.device):
             await self._look_again()
-        if hand.packs <= CROWDED:
+        if hand.packs <= CROWDED[priority]:
             rest = self._lanes.add(command.device, lease, entries)
         await self._park(rest, lease.shard)
 
@@ -243,7 +244,7 @@ class Dispatcher:
             return
         self._looked = now
         try:
-            await self._lanes.refresh()
+            await self._lanes.look_again()
         except (*UNAVAILABLE, *CONFLICTS) as error:
             log.warning("devices_not_read", error=type(error).__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from service.dispatch.backlog import Backlog
 from service.dispatch.calls import Calls
 from service.dispatch.claims import Claimed, Claims
 from service.dispatch.outcomes import Outcomes
-from service.dispatch.packs import Entry
+from service.dispatch.packs import Entry, Key
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store.claims import DeviceRow
@@ -56,13 +57,16 @@ class Lane:
         holds: Callable[[int, float], None],
     ) -> None:
         self.device = device
-        self.spilled = False
+        #: flows with messages that were parked for want of room, and when (monotonic)
+        self.spilled: dict[Key, float] = {}
+        #: when its parked messages were last looked for (monotonic)
+        self.looked_at = -math.inf
         self._claims = claims
         self._lot = lot
         self._recorder = recorder
         self._pacer = Pacer(device.limits, time.monotonic())
         self._backlog = Backlog()
-        self._outcomes = Outcomes(recorder, claims, self._backlog.ids)
+        self._outcomes = Outcomes(recorder, claims, self._backlog.ids, self._returned)
         self._calls = Calls(device, driver, self._outcomes, holds)
         self._loop: asyncio.Task[None] | None = None
         self._stopping = False
@@ -77,16 +81,18 @@ class Lane:
 
     @property
     def capacity(self) -> int:
-        """How many messages the lane may hold."""
+        """How many messages of one priority the lane may hold."""
         rate = self._pacer.rate(time.monotonic())
         return LANE_LIMIT if rate is None else max(1, min(LANE_LIMIT, int(rate * LANE_SECONDS)))
 
     @property
-    def room(self) -> int:
-        """How many more it takes now; none while its device may not send."""
-        if self._stopping or not self.device.open:
-            return 0
-        return max(0, self.capacity - len(self))
+    def hungry(self) -> bool:
+        """Whether it runs low."""
+        return len(self) <= self.capacity // 2
+
+    def sated(self) -> list[Key]:
+        """The flows that need nothing more now."""
+        return self._backlog.sated(self.capacity)
 
     def update(self, device: DeviceRow) -> None:
         """Take over a changed device."""
@@ -100,7 +106,10 @@ class Lane:
 
     def add(self, entries: Sequence[Entry]) -> list[Entry]:
         """Take what there is room for; answers the rest, which the caller parks."""
-        rest = self._backlog.add(entries, self.room)
+        if self._stopping or not self.device.open:
+            return list(entries)
+        rest = self._backlog.add(entries, self.capacity)
+        self.spilled |= dict.fromkeys((entry.key for entry in rest), time.monotonic())
         self._go_on()
         return rest
 
@@ -120,6 +129,23 @@ class Lane:
         """Put back what `take_all` took, in its place."""
         self._backlog.put_back(entries)
         self._go_on()
+
+    def _returned(self, entries: Sequence[Entry]) -> None:
+        """Claimed and not called: next again, unless they have to wait where they are parked."""
+        if self.device.open and not self._stopping:
+            self.restore([entry for entry in entries if not self.knows(entry.message_id)])
+
+    async def give_excess(self) -> None:
+        """Park what a lower rate leaves no room for; keeps it when that raises."""
+        entries = self._backlog.take_excess(self.capacity)
+        if not entries:
+            return
+        try:
+            await self._lot.park(entries, reason="behind")
+        except BaseException:
+            self._backlog.return_excess(entries)
+            raise
+        self.spilled |= dict.fromkeys((entry.key for entry in entries), time.monotonic())
 
     async def stop(self, *, grace_seconds: float) -> list[Entry]:
         """Claim no more and let calls in flight finish; answers what was never claimed."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import asyncpg
 import structlog
 
 from drivers.driver import Driver
@@ -18,7 +19,7 @@ from service.dispatch.packs import Entry
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store import claims as store
-from service.store.claims import DeviceRow
+from service.store.claims import DeviceRow, Look
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 from service.telemetry import metrics
 
@@ -26,6 +27,10 @@ log = structlog.get_logger(__name__)
 
 #: Parked messages looked for at first for a device without a lane.
 FIRST_LOOK = 100
+#: Between looks for the flows that a lane which is not low has nothing of.
+LOOK_SECONDS = 1.0
+#: What was left to the parking lot may take so long to be found there.
+PARKING_SECONDS = 1.0
 
 
 class Lanes:
@@ -57,26 +62,27 @@ class Lanes:
         # Until when (monotonic), as the database learns of a hold a little later.
         self._holds: dict[int, float] = {}
         self._leaving: set[int] = set()
+        # Devices whose parked messages were looked for since they may send.
+        self._known: set[int] = set()
         self._refreshing = asyncio.Lock()
 
     def add(self, device_id: int, lease: Lease, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Take fresh messages into the device's lane; answers those that have to be parked.
 
-        While earlier ones wait parked, fresh ones park behind them, unless they are urgent.
+        While earlier ones of their flow wait parked, fresh ones park behind them.
         """
         device = self._devices.get(device_id)
         if device is None or device.shard != lease.shard:
             return entries
         lane = self._lane(device)
-        if lane is None or (lane.spilled and entries[0].priority > 0):
+        if lane is None or entries[0].key in lane.spilled:
             return entries
-        rest = lane.add(entries)
-        lane.spilled = lane.spilled or bool(rest)
-        return rest
+        return lane.add(entries)
 
     def knows(self, device_id: int) -> bool:
-        """Whether the device has been seen on a shard held here."""
-        return device_id in self._devices
+        """Whether it is known what waits for the device, or that it may not send."""
+        device = self._devices.get(device_id)
+        return device is not None and (device_id in self._known or not device.open)
 
     def take(self, shard: int) -> list[Lane]:
         """The lanes of a shard that is given up; none is made for it until `refresh` sees it."""
@@ -91,25 +97,30 @@ class Lanes:
         self._leaving.discard(shard)
 
     async def refill(self) -> None:
-        """Bring due parked messages into lanes that have run low."""
-        rooms = {}
+        """Bring due parked messages into lanes, where a flow has run low or has nothing yet."""
+        now = time.monotonic()
+        looks = []
         for device in self._devices.values():
             lane = self._lanes.get(device.id)
             if not device.open or not self._ours(device.shard):
                 continue
             if lane is None:
-                rooms[device.id] = FIRST_LOOK
-            elif lane.room > lane.capacity // 2:
-                # Messages in the lane may still be parked, and come first.
-                rooms[device.id] = lane.room + len(lane)
-        found: dict[int, list[Entry]] = defaultdict(list)
-        if rooms:
-            for row in await store.due(self._pool, rooms):
-                found[row["device_id"]].append(Entry(row["message_id"], row["priority"], None))
-        for device_id, room in rooms.items():
-            self._bring_in(device_id, found[device_id], room)
+                looks.append(Look(device.id, FIRST_LOOK, ()))
+            elif lane.hungry or now - lane.looked_at >= LOOK_SECONDS:
+                looks.append(Look(device.id, lane.capacity, lane.sated()))
+        found: dict[int, list[asyncpg.Record]] = defaultdict(list)
+        if looks:
+            for row in await store.due(self._pool, looks):
+                found[row["device_id"]].append(row)
+        for look in looks:
+            self._bring_in(look, found[look.device_id], now)
         metrics.IN_LANES.set(sum(map(len, self._lanes.values())))
         metrics.IN_FLIGHT.set(sum(lane.in_flight for lane in self._lanes.values()))
+
+    async def look_again(self) -> None:
+        """Read the devices anew, and what waits for those that were not known."""
+        await self.refresh()
+        await self.refill()
 
     async def refresh(self) -> None:
         """Take over what changed in the devices; a lane whose device may not send is parked."""
@@ -123,6 +134,7 @@ class Lanes:
         self._devices = {
             row.id: replace(row, open=False) if row.id in self._holds else row for row in rows
         }
+        self._known &= {device.id for device in self._devices.values() if device.open}
         for lane in list(self._lanes.values()):
             device = self._devices.get(lane.device.id)
             here = device is not None and device.shard == lane.device.shard
@@ -130,6 +142,7 @@ class Lanes:
                 await self._park(lane)
             if device is not None and here:
                 lane.update(device)
+                await lane.give_excess()
             elif not lane.in_flight:
                 self._lanes.pop(lane.device.id, None)
 
@@ -153,14 +166,31 @@ class Lanes:
             )
         return lane
 
-    def _bring_in(self, device_id: int, entries: list[Entry], room: int) -> None:
-        device = self._devices.get(device_id)
-        lane = self._lane(device) if device is not None and entries else None
-        if lane is not None:
-            lane.add([entry for entry in entries if not lane.knows(entry.message_id)])
-        known = self._lanes.get(device_id)
-        if known is not None:
-            known.spilled = len(entries) >= room
+    def _bring_in(self, look: Look, rows: list[asyncpg.Record], asked_at: float) -> None:
+        device = self._devices.get(look.device_id)
+        if device is None or not device.open:
+            return
+        self._known.add(device.id)
+        lane = self._lane(device) if rows else self._lanes.get(device.id)
+        if lane is None:
+            return
+        lane.looked_at = asked_at
+        # Messages in the lane may still be parked.
+        lane.add(
+            [
+                Entry(row["message_id"], row["priority"], row["flow"], None)
+                for row in rows
+                if not lane.knows(row["message_id"])
+            ]
+        )
+        counts = Counter((row["priority"], row["flow"]) for row in rows)
+        full = {(row["priority"], row["flow"]): row["most"] for row in rows}
+        for key, count in counts.items():
+            if count >= full[key]:
+                lane.spilled[key] = asked_at
+        for key, at in list(lane.spilled.items()):
+            if key not in look.sated and at < asked_at - PARKING_SECONDS:
+                del lane.spilled[key]
 
     async def _park(self, lane: Lane) -> None:
         entries = lane.take_all()

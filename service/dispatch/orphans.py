@@ -67,5 +67,5 @@ class Orphans:
     def _change(self, message_id: int, attempt: int, again: bool) -> Change:
         now = datetime.now(UTC)
         if again:
-            return Change(message_id, attempt, Status.QUEUED, now, not_before=now, reason="behind")
+            return Change(message_id, attempt, Status.QUEUED, now, reason="behind")
         return Change(message_id, attempt, Status.UNCONFIRMED, now, error_code="dispatcher_lost")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
-from service.core.lifecycle import Change
+from service.core.lifecycle import Change, Status
 from service.dispatch.claims import Claim, Claims
 from service.dispatch.packs import Entry
 from service.record.recorder import Recorder, Through
@@ -19,12 +20,20 @@ class Outcomes:
     """Gathers changes, puts them together, and settles their entries once they are committed.
 
     A message's id leaves `ids` then too, so that a lane knows until when it has to pass over it.
+    `returned` is told of those that wait again and could go on at once.
     """
 
-    def __init__(self, recorder: Recorder, claims: Claims, ids: set[int]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        claims: Claims,
+        ids: set[int],
+        returned: Callable[[Sequence[Entry]], None],
+    ) -> None:
         self._recorder = recorder
         self._claims = claims
         self._ids = ids
+        self._returned = returned
         self._changes: list[tuple[Change, Entry]] = []
         self._through: list[Through] = []
 
@@ -60,3 +69,10 @@ class Outcomes:
             return
         for _, entry in changes:
             entry.settle()
+        back = [
+            replace(entry, pack=None)
+            for change, entry in changes
+            if change.status is Status.QUEUED and change.not_before is None
+        ]
+        if back:
+            self._returned(back)

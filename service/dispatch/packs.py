@@ -51,13 +51,24 @@ async def acks_done() -> None:
         await asyncio.wait(set(_settling), timeout=5.0)
 
 
+#: A priority and a flow: what takes turns with its like, in an order of its own.
+Key = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A message in a lane, and the pack it came with; None when it was parked."""
 
     message_id: int
     priority: int
+    #: the campaign, or 0 for the account's own messages
+    flow: int
     pack: Pack | None
+
+    @property
+    def key(self) -> Key:
+        """What it takes turns with."""
+        return self.priority, self.flow
 
     def settle(self) -> None:
         """The message is safely recorded, parked or found done."""

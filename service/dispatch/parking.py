@@ -39,12 +39,17 @@ class ParkingLot:
         await self._forgetting.close()
 
     async def park(
-        self, entries: Sequence[Entry], *, reason: str, after_seconds: float = 0.0
+        self, entries: Sequence[Entry], *, reason: str, after_seconds: float | None = None
     ) -> None:
-        """Let these wait and settle them; raises one of UNAVAILABLE, and then settles none."""
+        """Let these wait and settle them; raises one of UNAVAILABLE, and then settles none.
+
+        Without a time they keep their place in the order of their flow.
+        """
         if not entries:
             return
-        not_before = datetime.now(UTC) + timedelta(seconds=after_seconds)
+        not_before = None
+        if after_seconds is not None:
+            not_before = datetime.now(UTC) + timedelta(seconds=after_seconds)
         await self._group.put([Parking(entry.message_id, not_before, reason) for entry in entries])
         for entry in entries:
             entry.settle()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -64,11 +63,10 @@ class DeadCommands:
     async def _park(self, ids: list[int]) -> None:
         if not ids:
             return
-        now = datetime.now(UTC)
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    await store.park(connection, [Parking(id_, now, "behind") for id_ in ids])
+                    await store.park(connection, [Parking(id_, None, "behind") for id_ in ids])
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 log.warning("dead_command_deferred", error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,11 +28,21 @@ class DeviceRow:
 
 @dataclass(frozen=True, slots=True)
 class Parking:
-    """A message that has to wait, until when and why."""
+    """A message that has to wait, until when and why; None is since it was due."""
 
     message_id: int
-    not_before: datetime
+    not_before: datetime | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """For how many parked messages of each priority of a device, and of which flows none."""
+
+    device_id: int
+    room: int
+    #: (priority, flow)
+    sated: Collection[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,17 @@ async def park(connection: Connection, parkings: Sequence[Parking]) -> None:
     )
 
 
-async def due(pool: Pool, rooms: Mapping[int, int]) -> list[asyncpg.Record]:
-    """The next due parked messages, at most `rooms[device]` of each, in the order to send."""
-    return await pool.fetch(_SQL["due"], list(rooms), list(rooms.values()))
+async def due(pool: Pool | Connection, looks: Sequence[Look]) -> list[asyncpg.Record]:
+    """The heads of the flows that were looked for, `most` of each if there are as many."""
+    sated = [(look.device_id, *key) for look in looks for key in look.sated]
+    return await pool.fetch(
+        _SQL["due"],
+        [look.device_id for look in looks],
+        [look.room for look in looks],
+        [device_id for device_id, _, _ in sated],
+        [priority for _, priority, _ in sated],
+        [flow for _, _, flow in sated],
+    )
 
 
 async def devices(pool: Pool, shards: Sequence[int]) -> list[DeviceRow]:

@@ -8,14 +8,14 @@ WITH own AS (
     FROM unnest($5::int[], $6::bigint[]) AS o (shard, epoch)
     JOIN shard_leases l ON l.shard = o.shard AND l.epoch = o.epoch AND l.owner = $4
 ), held AS MATERIALIZED (
-    SELECT m.id, m.account_id, m.device_id, m.phone, m.priority, m.expires_at
+    SELECT m.id, m.account_id, m.device_id, m.campaign_id, m.phone, m.priority, m.expires_at
     FROM messages m
     WHERE m.id = ANY($1::bigint[]) AND m.id BETWEEN $2 AND $3
         AND m.status IN ('queued', 'scheduled')
     ORDER BY m.id
     FOR NO KEY UPDATE SKIP LOCKED
 ), judged AS MATERIALIZED (
-    SELECT h.id, h.device_id, h.priority, h.expires_at, own.shard, own.epoch,
+    SELECT h.id, h.device_id, h.campaign_id, h.priority, h.expires_at, own.shard, own.epoch,
         own.epoch + d.fence AS call_epoch,
         CASE
             WHEN h.expires_at <= now() THEN 'expired'
@@ -47,8 +47,8 @@ WITH own AS (
 ), unparked AS (
     DELETE FROM parked p USING taken t WHERE p.message_id = t.id
 ), parking AS (
-    INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-    SELECT j.id, j.device_id, j.priority,
+    INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+    SELECT j.id, j.device_id, j.priority, COALESCE(j.campaign_id, 0),
         GREATEST(LEAST(COALESCE(j.hold_until, now()), j.expires_at), now()), j.verdict
     FROM judged j WHERE j.verdict IN ('paused', 'not_ready', 'held')
     ON CONFLICT (message_id) DO UPDATE SET
@@ -66,10 +66,11 @@ WITH back AS (
     UPDATE messages m SET status = 'queued', claim = NULL
     WHERE m.id = ANY($1::bigint[]) AND m.id BETWEEN $2 AND $3
         AND m.claim = $4 AND m.status = 'sending'
-    RETURNING m.id, m.device_id, m.priority
+    RETURNING m.id, m.device_id, m.priority, m.campaign_id, m.created_at, m.send_at
 )
-INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-SELECT id, device_id, priority, now(), 'behind' FROM back
+INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+SELECT id, device_id, priority, COALESCE(campaign_id, 0), GREATEST(created_at, send_at), 'behind'
+FROM back
 ON CONFLICT (message_id) DO NOTHING
 
 -- name: forget_claim
@@ -94,34 +95,52 @@ DELETE FROM parked p USING gone WHERE p.message_id = gone.id
 
 -- name: park
 -- Let messages wait: whoever is parked already stays as it is. A message that expires first
--- comes back at that moment, to be marked.
-INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-SELECT m.id, m.device_id, m.priority,
-    GREATEST(LEAST(n.not_before, m.expires_at), now()), n.reason
+-- comes back at that moment, to be marked. Without a time it keeps its place in its flow.
+INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+SELECT m.id, m.device_id, m.priority, COALESCE(m.campaign_id, 0),
+    LEAST(COALESCE(n.not_before, GREATEST(m.created_at, m.send_at)), m.expires_at), n.reason
 FROM unnest($1::bigint[], $4::timestamptz[], $5::text[]) AS n (id, not_before, reason)
 JOIN messages m ON m.id = n.id
 WHERE m.id BETWEEN $2 AND $3 AND m.status IN ('queued', 'scheduled')
 ON CONFLICT (message_id) DO NOTHING
 
 -- name: due
--- The next parked messages that are due, at most so many of each device, urgent ones first.
-SELECT w.device_id, p.message_id, p.priority
-FROM unnest($1::bigint[], $2::int[]) AS w (device_id, room)
+-- The heads of the flows of these devices, as many of each as its share of the room. The flows are
+-- found by leaping from one to the next in the index, however many messages wait in each; those
+-- that need nothing are left out.
+WITH RECURSIVE flows AS (
+    SELECT w.device_id, w.room, f.priority, f.flow
+    FROM unnest($1::bigint[], $2::int[]) AS w (device_id, room)
+    CROSS JOIN LATERAL (
+        SELECT priority, flow FROM parked
+        WHERE device_id = w.device_id ORDER BY priority, flow LIMIT 1
+    ) f
+    UNION ALL
+    SELECT w.device_id, w.room, f.priority, f.flow
+    FROM flows w
+    CROSS JOIN LATERAL (
+        SELECT priority, flow FROM parked
+        WHERE device_id = w.device_id AND (priority, flow) > (w.priority, w.flow)
+        ORDER BY priority, flow LIMIT 1
+    ) f
+), wanted AS (
+    SELECT f.device_id, f.priority, f.flow,
+        GREATEST(1, f.room / count(*) OVER (PARTITION BY f.device_id, f.priority)) AS most
+    FROM flows f
+    WHERE NOT EXISTS (
+        SELECT FROM unnest($3::bigint[], $4::int[], $5::bigint[]) AS s (device_id, priority, flow)
+        WHERE (s.device_id, s.priority, s.flow) = (f.device_id, f.priority, f.flow)
+    )
+)
+SELECT w.device_id, w.priority, w.flow, w.most, p.message_id
+FROM wanted w
 CROSS JOIN LATERAL (
-    SELECT d.message_id, d.priority FROM (
-        (SELECT message_id, priority, not_before FROM parked
-         WHERE device_id = w.device_id AND priority = 0 AND not_before <= now()
-         ORDER BY not_before, message_id LIMIT w.room)
-        UNION ALL
-        (SELECT message_id, priority, not_before FROM parked
-         WHERE device_id = w.device_id AND priority = 1 AND not_before <= now()
-         ORDER BY not_before, message_id LIMIT w.room)
-        UNION ALL
-        (SELECT message_id, priority, not_before FROM parked
-         WHERE device_id = w.device_id AND priority = 2 AND not_before <= now()
-         ORDER BY not_before, message_id LIMIT w.room)
-    ) d ORDER BY d.priority, d.not_before, d.message_id LIMIT w.room
+    SELECT message_id, not_before FROM parked
+    WHERE device_id = w.device_id AND priority = w.priority AND flow = w.flow
+        AND not_before <= now()
+    ORDER BY not_before, message_id LIMIT w.most
 ) p
+ORDER BY w.device_id, w.priority, w.flow, p.not_before, p.message_id
 
 -- name: devices
 -- The devices of these shards, with what their lanes need; a deleted one stays until its messages

@@ -60,8 +60,9 @@ WITH change AS (
         m.attempt, m.created_at, m.send_at,
         j.old_status, j.old_credit, j.at, j.moves, j.not_before, j.reason
 ), parking AS (
-    INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-    SELECT id, device_id, priority, GREATEST(LEAST(not_before, expires_at), now()),
+    INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+    SELECT id, device_id, priority, COALESCE(campaign_id, 0),
+        LEAST(COALESCE(not_before, GREATEST(created_at, send_at)), expires_at),
         COALESCE(reason, 'held')
     FROM merged WHERE moves AND status = 'queued'
     ON CONFLICT (message_id) DO UPDATE SET

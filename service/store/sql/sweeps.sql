@@ -41,8 +41,9 @@ SELECT max(id) FROM (
 -- name: park_unpointed
 -- Park every waiting row in a range of ids; parked ones stay as they are. What a queue still
 -- points to is merely pointed to twice, and claimed once.
-INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-SELECT m.id, m.device_id, m.priority, GREATEST(m.send_at, now()), 'behind'
+INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+SELECT m.id, m.device_id, m.priority, COALESCE(m.campaign_id, 0),
+    GREATEST(m.created_at, m.send_at), 'behind'
 FROM messages m
 WHERE m.id > $1 AND m.id <= $2 AND m.status IN ('queued', 'scheduled')
 ON CONFLICT (message_id) DO NOTHING
@@ -64,10 +65,10 @@ FOR UPDATE OF t SKIP LOCKED
 WITH again AS (
     UPDATE messages SET status = 'queued', resent = true
     WHERE id = ANY($1::bigint[]) AND status = 'unconfirmed' AND NOT resent
-    RETURNING id, device_id, priority
+    RETURNING id, device_id, priority, campaign_id
 )
-INSERT INTO parked (message_id, device_id, priority, not_before, reason)
-SELECT id, device_id, priority, now(), 'behind' FROM again
+INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+SELECT id, device_id, priority, COALESCE(campaign_id, 0), now(), 'behind' FROM again
 ON CONFLICT (message_id) DO NOTHING
 
 -- name: drop_doubts

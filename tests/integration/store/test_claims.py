@@ -22,7 +22,7 @@ async def claims_of(dsn: str, epochs: dict[int, int]) -> AsyncIterator[Claims]:
     """The group-committed claims of a worker that holds these epochs."""
     held = {shard: Lease(shard, epoch, float("inf")) for shard, epoch in epochs.items()}
     claims = Claims(dsn, WORKER, held)
-    claims.start()
+    await claims.start()
     try:
         yield claims
     finally:

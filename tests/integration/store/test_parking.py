@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import asyncpg
 import pytest
 
 from service.store import claims as store
-from service.store.claims import Parking
+from service.store.claims import Look, Parking
 from service.store.pool import Pool
+from tests.integration.store.explained import Explained
 from tests.integration.store.rows import put_messages, statuses
 from tests.integration.store.workers import WORKER, claim, take_all
 from tests.system import Account, make_account
@@ -105,6 +108,18 @@ async def test_whoever_is_parked_stays_as_it_is(pool: Pool, account: Account) ->
     assert await parked(pool) == {id_: (now + HOUR, "quiet_hours")}
 
 
+async def test_what_has_no_time_to_wait_for_keeps_its_place(pool: Pool, account: Account) -> None:
+    """Given back late, it goes before what came after it and was parked earlier."""
+    early, late = await put_messages(pool, account, 2)
+    await pool.execute(
+        "UPDATE messages SET created_at = now() - interval '1 h' WHERE id = $1", early
+    )
+    await park(pool, Parking(late, datetime.now(UTC), "behind"))
+    await park(pool, Parking(early, None, "behind"))
+    order = in_order(await store.due(pool, [Look(account.device_id, 9, ())]))
+    assert order == {(1, 0): [early, late]}
+
+
 async def test_only_what_waits_is_parked_and_until_its_end_at_most(
     pool: Pool, account: Account
 ) -> None:
@@ -117,7 +132,15 @@ async def test_only_what_waits_is_parked_and_until_its_end_at_most(
     assert await parked(pool) == {waits: (now + HOUR, "held"), ends: (now + MINUTE, "held")}
 
 
-async def test_the_due_come_by_priority_then_time_as_many_as_there_is_room(
+def in_order(rows: list[Any]) -> dict[tuple[int, int], list[int]]:
+    """The messages of each priority and flow."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for row in rows:
+        found.setdefault((row["priority"], row["flow"]), []).append(row["message_id"])
+    return found
+
+
+async def test_the_due_of_each_priority_come_by_time_as_many_as_there_is_room(
     pool: Pool, account: Account
 ) -> None:
     other = await make_account(pool)
@@ -134,14 +157,40 @@ async def test_the_due_come_by_priority_then_time_as_many_as_there_is_room(
         await connection.execute(
             "UPDATE parked SET not_before = $2 WHERE message_id = $1", first, now - HOUR
         )
-    rooms = {account.device_id: 6, other.device_id: 0}
-    order = [row["message_id"] for row in await store.due(pool, rooms)]
-    assert order == [high[1], high[2], normal[2], normal[0], normal[1], low[0]]
-    everything = await store.due(pool, {account.device_id: 100, other.device_id: 100})
-    assert [row["message_id"] for row in everything if row["device_id"] == other.device_id] == [
-        foreign
-    ]
-    assert len(everything) == 9
+    order = in_order(await store.due(pool, [Look(account.device_id, 2, ())]))
+    assert order == {(0, 0): high[1:], (1, 0): [normal[2], normal[0]], (2, 0): low[:2]}
+    looks = [Look(account.device_id, 100, [(2, 0)]), Look(other.device_id, 100, ())]
+    order = in_order(await store.due(pool, looks))
+    assert order == {(0, 0): high[1:], (1, 0): [normal[2], *normal[:2], foreign]}
+
+
+async def test_a_flow_of_one_is_found_behind_a_million(
+    pool: Pool, dsn: str, account: Account
+) -> None:
+    """By its head: what others have parked before it, or with a time to come, is not read."""
+    await pool.execute(
+        "INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason) "
+        "SELECT n, $1, 2, 7, now() - interval '1 hour', 'behind' "
+        "FROM generate_series(1, 1000000) n",
+        account.device_id,
+        timeout=120,
+    )
+    await pool.execute(
+        "INSERT INTO parked VALUES (1000001, $1, 2, now(), 'behind', 9),"
+        " (1000002, $1, 2, now() + interval '1 hour', 'scheduled', 8),"
+        " (1000003, $1, 2, now(), 'behind', 3)",
+        account.device_id,
+    )
+    await pool.execute("VACUUM ANALYZE parked")
+    looks = [Look(account.device_id, 40, ())]
+    rows = await store.due(pool, looks)
+    assert in_order(rows) == {(2, 3): [1000003], (2, 7): [*range(1, 11)], (2, 9): [1000001]}
+    assert {row["most"] for row in rows} == {10}
+    connection: Any = await asyncpg.connect(dsn, timeout=10)
+    explained: Any = Explained(connection)
+    await store.due(explained, looks)
+    await connection.close(timeout=5)
+    assert explained.scans == {("parked", "parked_due")}
 
 
 async def test_the_parked_row_of_what_waits_no_more_is_dropped(

@@ -13,7 +13,7 @@ import pytest
 from service.core.lifecycle import Change, Status
 from service.embedded import EmbeddedPostgres
 from service.store import claims, contacts, groups, messages, record
-from service.store.claims import Orphan, Parking
+from service.store.claims import Look, Orphan, Parking
 from service.store.contacts import ContactFilter
 from service.store.messages import MessageFilter
 from service.store.queries import load
@@ -45,7 +45,7 @@ INSERT INTO messages (id, account_id, device_id, campaign_id, contact_id, phone,
         CASE WHEN n % 20 = 0 THEN 'reserved' ELSE 'settled' END::message_credit,
         n % 3, '2026-11-23'::timestamptz + make_interval(secs => (n - {FIRST}) / 100.0)
     FROM generate_series({FIRST}, {FIRST + ROWS - 1}) n;
-INSERT INTO parked SELECT id, device_id, priority, created_at, 'behind'
+INSERT INTO parked SELECT id, device_id, priority, created_at, 'behind', campaign_id
     FROM messages WHERE status = 'queued';
 ANALYZE;
 """
@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Ask, set[tuple[str, str]]]] = {
     "park": (lambda c: claims.park(c, PARKINGS), BY_ID),
     "unpark_gone": (lambda c: claims.unpark_gone(c, IDS), BY_ID | PARKED),
     "due": (
-        lambda c: claims.due(c, dict.fromkeys(range(1, 11), 100)),
+        lambda c: claims.due(c, [Look(id_, 100, [(0, 7)]) for id_ in range(1, 11)]),
         {("parked", "parked_due")},
     ),
     "oldest_young": (
