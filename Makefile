@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test bench-imports bench-lists check migrate lock clean FORCE
+.PHONY: help run test fault bench-imports bench-lists check migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed t
 
 bench-lists: .venv/dev ## Time lists of a million rows and show their plans
 	.venv/bin/python -m pytest -q -s tests/bench/lists.py
+
+fault: .venv/dev ## Strike with every fault and check that nothing is lost; SEED=n CASE=F40 repeat
+	.venv/bin/python -m tests.fault $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
 
 check: .venv/dev ## Check format, lint, types and import rules, run the fast tests
 	.venv/bin/ruff format --check .

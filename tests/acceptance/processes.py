@@ -71,6 +71,11 @@ class Process:
         return self._popen.pid
 
     @property
+    def log(self) -> Path:
+        """The file of its log."""
+        return self._error
+
+    @property
     def code(self) -> int | None:
         """The exit code; None while it runs."""
         return self._popen.poll()
@@ -158,8 +163,9 @@ class Processes:
     The folder has spaces in its name, and PostgreSQL's own account can reach it.
     """
 
-    def __init__(self, folder: Path, logs: Path) -> None:
+    def __init__(self, folder: Path, logs: Path, *, module: str = "service") -> None:
         self.folder = folder
+        self._module = module
         self.environment = dict(ENVIRONMENT)
         self._logs = logs
         self._started: list[Process] = []
@@ -173,7 +179,7 @@ class Processes:
         """Start a command; `environment` goes over the folder's own, `prefix` runs it."""
         name = f"{len(self._started)}-{arguments[0]}"
         output, error = self._logs / f"{name}.out", self._logs / f"{name}.err"
-        command = [sys.executable, "-m", "service", *arguments]
+        command = [sys.executable, "-m", self._module, *arguments]
         with output.open("wb") as out, error.open("wb") as err:
             popen = subprocess.Popen(
                 [*prefix, *bound(command, on_parent_death=signal.SIGKILL)],

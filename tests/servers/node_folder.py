@@ -41,7 +41,9 @@ class NodeFolder:
         # RabbitMQ's scripts break on spaces, which any other place may have.
         self.path = Path(tempfile.mkdtemp(prefix="hantar-rabbitmq-", dir="/tmp"))
         self.output = self.path / "output"
-        self.amqp_port, self.management_port, self._distribution_port, self.epmd_port = _ports(4)
+        self.amqp_port, self.management_port, self._distribution_port, self.epmd_port = free_ports(
+            4
+        )
         self._search = [str(self.path / "bin"), os.environ.get("PATH", "/usr/bin:/bin")]
         self._libraries: list[str] = []
         self.server = str(installation.scripts / "rabbitmq-server")
@@ -106,7 +108,8 @@ class NodeFolder:
         (self.path / "advanced.config").write_text(CONFIG.format(host=HOST, **ports))
 
 
-def _ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing uses at this moment."""
     free: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
