@@ -53,6 +53,12 @@ CALL_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=_CALL_EDGES,
 )
+META_ERRORS = Counter(
+    "hantar_meta_errors",
+    "Error codes that Meta answered or called back with; of codes not known here the first 50.",
+    ["code"],
+    registry=REGISTRY,
+)
 AGE_AT_SEND = Histogram(
     "hantar_message_age_at_send_seconds",
     "Age of a message when its driver call was made, counted from the time it was due.",

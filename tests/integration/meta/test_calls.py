@@ -55,16 +55,20 @@ async def test_what_may_not_begin_never_leaves(
     assert len(cloud.journal) == 1
 
 
-async def test_leave_is_asked_for_once_a_connection_is_there(
-    cloud: CloudApi, number: Number
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    asked = []
+async def test_leave_is_asked_for_once_a_connection_is_there(number: Number) -> None:
+    asked = 0
+
+    def begin() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
     calls = Calls(f"http://127.0.0.1:{port}", number.access_token)
     try:
         with pytest.raises(NotSent):
-            await calls.post("/v24.0/1/messages", BODY, lambda: bool(asked.append(1)))
+            await calls.post("/v24.0/1/messages", BODY, begin)
     finally:
         await calls.close()
     assert not asked

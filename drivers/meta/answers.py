@@ -1,0 +1,87 @@
+"""From what a call came to, to its outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import structlog
+
+from drivers.driver import Failed, Outcome, Retry, Scope, Sent, Unconfirmed
+from drivers.meta.calls import Answered
+from drivers.meta.errors import UNKNOWN, Action, Rule, rule_of, rule_of_status
+from service.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+#: Codes not known here that get a label of their own.
+UNKNOWN_LIMIT = 50
+_unknown: set[int] = set()
+
+#: Nothing of the request left: the device waits a moment, and the try does not count.
+NOT_REACHED = Retry("not_reached", None, Scope.DEVICE, counts=False)
+NO_ANSWER = Unconfirmed("no_answer")
+
+
+def outcome_of(answer: Answered) -> Outcome:
+    """What an answer says of the message.
+
+    Meta's own word that it failed is believed whatever the HTTP status; a 5xx without it, or a
+    success without an id, may have been accepted.
+    """
+    document = _object(answer.body)
+    code = _code(document)
+    if code is not None:
+        if count(code) is UNKNOWN and answer.status >= 500:
+            return NO_ANSWER
+        return outcome_by(rule_of(code), code)
+    if 200 <= answer.status < 300:
+        provider_id = _provider_id(document)
+        return Sent(provider_id) if provider_id else NO_ANSWER
+    rule = rule_of_status(answer.status)
+    return NO_ANSWER if rule is None else outcome_by(rule, answer.status)
+
+
+def count(code: int) -> Rule:
+    """The rule of a code that came, once it is counted and, when unknown, told aloud."""
+    rule = rule_of(code)
+    label = str(code)
+    if rule is UNKNOWN:
+        log.warning("meta_code_unknown", code=code)
+        if len(_unknown) >= UNKNOWN_LIMIT and code not in _unknown:
+            label = "other"
+        else:
+            _unknown.add(code)
+    metrics.META_ERRORS.labels(label).inc()
+    return rule
+
+
+def outcome_by(rule: Rule, code: int) -> Outcome:
+    """The outcome that a rule prescribes; the code is kept for whoever asks."""
+    if rule.action is Action.FAIL:
+        return Failed(rule.name, f"{rule.sentence} (code {code})")
+    return Retry(rule.name, rule.after_seconds, rule.scope, rule.counts)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _code(document: dict[str, Any]) -> int | None:
+    error = document.get("error")
+    if not isinstance(error, dict):
+        return None
+    code = error.get("code")
+    return code if isinstance(code, int) and not isinstance(code, bool) else -1
+
+
+def _provider_id(document: dict[str, Any]) -> str | None:
+    messages = document.get("messages")
+    if not (isinstance(messages, list) and messages and isinstance(messages[0], dict)):
+        return None
+    found = messages[0].get("id")
+    return found if isinstance(found, str) and 0 < len(found) <= 200 else None

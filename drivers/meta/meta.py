@@ -1,0 +1,78 @@
+"""The Cloud API driver: a call for each message, under the access token of its device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from drivers.driver import Host, Report, Send
+from drivers.meta.answers import NO_ANSWER, outcome_of
+from drivers.meta.calls import Calls, NoAnswer, NotAllowed, NotSent
+from drivers.meta.payloads import payload
+
+log = structlog.get_logger(__name__)
+
+#: Calls in flight of one process; each device has its own bound in its lane.
+IN_FLIGHT_LIMIT = 500
+#: Calls still in flight when the driver closes get this long to be answered.
+CLOSE_SECONDS = 3.0
+
+
+class Meta:
+    """Sends through Meta's Cloud API; it takes no idempotency key, so nothing is repeated."""
+
+    repeats = False
+    batch_limit = 50
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Calls] = {}
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    async def start(self, host: Host) -> None:
+        """Nothing is connected before the first message."""
+        self._host = host
+        self._base_url = host.settings["base_url"]
+        self._version = host.settings["api_version"]
+
+    async def send(self, batch: Sequence[Send], report: Report) -> None:
+        """Call for each message by itself; a slow one holds up no other."""
+        device = await self._host.device(batch[0].device_id)
+        number, token = device.get("phone_number_id"), device.get("access_token")
+        if self._closing or not number or not token:
+            return
+        calls = self._calls.get(token)
+        if calls is None:
+            calls = self._calls[token] = Calls(self._base_url, token)
+        path = f"/{self._version}/{number}/messages"
+        tasks = [
+            asyncio.create_task(self._send_one(calls, path, send, report), name="meta:send")
+            for send in batch
+        ]
+        self._in_flight.update(tasks)
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._in_flight.difference_update(tasks)
+
+    async def _send_one(self, calls: Calls, path: str, send: Send, report: Report) -> None:
+        try:
+            answer = await calls.post(path, payload(send), lambda: report.begin(send))
+        except (NotAllowed, NotSent):
+            return
+        except NoAnswer as error:
+            log.warning("meta_no_answer", message_id=send.message_id, error=str(error))
+            report.done(send, NO_ANSWER)
+        else:
+            report.done(send, outcome_of(answer))
+
+    async def close(self) -> None:
+        """Wait a moment for answers; what is still open then was taken or not, nobody knows."""
+        self._closing = True
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=CLOSE_SECONDS)
+        await asyncio.gather(*(calls.close() for calls in self._calls.values()))

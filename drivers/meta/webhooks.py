@@ -1,0 +1,195 @@
+"""What Meta calls back with: signatures over raw bytes, statuses, inbound messages, the rest.
+
+Source: Meta's webhook reference of the WhatsApp Business Account object. Deliveries repeat and come
+in any order; `delivered` may never come before `read`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from drivers.meta.errors import rule_of
+from drivers.meta.payloads import read_opaque
+from service.core.lifecycle import Status
+
+#: Statuses that say something of a message; `deleted`, `played` and what comes later do not.
+STATUSES = {
+    "sent": Status.SENT,
+    "delivered": Status.DELIVERED,
+    "read": Status.READ,
+    "failed": Status.FAILED,
+}
+_SCHEME = "sha256="
+
+
+class NotReadable(Exception):
+    """The body is not a webhook of a WhatsApp Business Account."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusNews:
+    """A status of a message of ours; `mark` is None where Meta did not send ours back."""
+
+    phone_number_id: str
+    provider_id: str
+    mark: tuple[int, int] | None
+    status: Status
+    at: datetime
+    code: int | None = None
+
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """The name and the sentence of the code."""
+        if self.code is None:
+            return None
+        rule = rule_of(self.code)
+        return rule.name, f"{rule.sentence} (code {self.code})"
+
+
+@dataclass(frozen=True, slots=True)
+class InboundNews:
+    """A message that a person wrote; `text` is empty where it has none."""
+
+    phone_number_id: str
+    provider_id: str
+    phone: str
+    text: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class News:
+    """All that one webhook holds; `others` are the kinds nothing is done about."""
+
+    statuses: list[StatusNews] = field(default_factory=list)
+    inbound: list[InboundNews] = field(default_factory=list)
+    templates: list[dict[str, Any]] = field(default_factory=list)
+    quality: list[dict[str, Any]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def signed_by(body: bytes, signature: str | None, app_secrets: Iterable[str]) -> bool:
+    """Whether one of these secrets made the X-Hub-Signature-256 of these very bytes.
+
+    Every secret is compared, each in constant time.
+    """
+    given = (signature or "").encode("utf-8", "replace")
+    good = False
+    for secret in app_secrets:
+        made = _SCHEME + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        good |= hmac.compare_digest(given, made.encode())
+    return good
+
+
+def read_document(body: bytes) -> dict[str, Any]:
+    """The webhook as JSON; raises NotReadable."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotReadable("not JSON") from error
+    if not isinstance(document, dict) or document.get("object") != "whatsapp_business_account":
+        raise NotReadable("not of a WhatsApp Business Account")
+    return document
+
+
+def accounts_in(document: dict[str, Any]) -> set[str]:
+    """The business accounts that it is about."""
+    return {str(entry.get("id")) for entry in _dicts(document.get("entry"))}
+
+
+def numbers_in(document: dict[str, Any]) -> set[str]:
+    """The phone numbers that it is about."""
+    return {number for _, value in _changes(document) if (number := _number(value)) is not None}
+
+
+def news_in(document: dict[str, Any]) -> News:
+    """Everything in it; what is malformed or unknown is named in `others`, never an error."""
+    news = News()
+    for kind, value in _changes(document):
+        number = _number(value)
+        if kind == "messages" and number is not None:
+            _messages(news, number, value)
+        elif kind == "message_template_status_update":
+            news.templates.append(value)
+        elif kind == "phone_number_quality_update":
+            news.quality.append(value)
+        else:
+            news.others.append(kind)
+    return news
+
+
+def _messages(news: News, number: str, value: dict[str, Any]) -> None:
+    for item in _dicts(value.get("statuses")):
+        status = STATUSES.get(str(item.get("status")))
+        at, provider_id = _time(item.get("timestamp")), _id(item.get("id"))
+        if status is None or at is None or provider_id is None:
+            news.others.append("status")
+            continue
+        mark = read_opaque(item.get("biz_opaque_callback_data"))
+        code = _code(item) if status is Status.FAILED else None
+        news.statuses.append(StatusNews(number, provider_id, mark, status, at, code))
+    for item in _dicts(value.get("messages")):
+        at, provider_id = _time(item.get("timestamp")), _id(item.get("id"))
+        sender = str(item.get("from", ""))
+        if at is None or provider_id is None or not (sender.isascii() and sender.isdigit()):
+            news.others.append("message")
+            continue
+        news.inbound.append(InboundNews(number, provider_id, f"+{sender}", _text(item), at))
+
+
+def _changes(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in _dicts(document.get("entry")):
+        for change in _dicts(entry.get("changes")):
+            value = change.get("value")
+            yield str(change.get("field")), value if isinstance(value, dict) else {}
+
+
+def _dicts(found: object) -> Iterator[dict[str, Any]]:
+    return (
+        (item for item in found if isinstance(item, dict)) if isinstance(found, list) else iter(())
+    )
+
+
+def _number(value: dict[str, Any]) -> str | None:
+    metadata = value.get("metadata")
+    found = metadata.get("phone_number_id") if isinstance(metadata, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _id(found: object) -> str | None:
+    return found if isinstance(found, str) and 0 < len(found) <= 200 else None
+
+
+def _time(found: object) -> datetime | None:
+    text = str(found)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        return None
+    return datetime.fromtimestamp(int(text), UTC)
+
+
+def _code(item: dict[str, Any]) -> int:
+    error = next(_dicts(item.get("errors")), {})
+    code = error.get("code")
+    return code if isinstance(code, int) else -1
+
+
+def _text(item: dict[str, Any]) -> str:
+    """The words of a text, a button or a list reply."""
+    kind = item.get("type")
+    part = item.get(kind) if isinstance(kind, str) else None
+    if not isinstance(part, dict):
+        return ""
+    if kind == "interactive":
+        reply = part.get(str(part.get("type")))
+        part = reply if isinstance(reply, dict) else {}
+    for name in ("body", "text", "title"):
+        if isinstance(part.get(name), str):
+            return str(part[name])
+    return ""

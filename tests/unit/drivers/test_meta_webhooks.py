@@ -1,0 +1,125 @@
+"""Meta's webhooks are read whatever they hold, and trusted by their signature alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.meta.webhooks import NotReadable, news_in, read_document, signed_by
+from service.core.lifecycle import Status
+from tests.servers.cloud_api import Number, sign
+from tests.servers.cloud_api.callbacks import encode, inbound, messages_value, notification, status
+
+NUMBER = Number("1065", "1022", access_token="t", app_secret="s")
+PHONE = "+60123456789"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "id",
+                    "field",
+                    "value",
+                    "messages",
+                    "statuses",
+                    "changes",
+                    "metadata",
+                    "errors",
+                    "type",
+                    "text",
+                ]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+def body_of(**parts: list[dict[str, Any]]) -> bytes:
+    return encode(notification(NUMBER, "messages", messages_value(NUMBER, **parts)))
+
+
+def test_a_status_names_our_message() -> None:
+    body = body_of(statuses=[status("wamid.1", PHONE, "delivered", "hantar:7:2")])
+    (news,) = news_in(read_document(body)).statuses
+    assert (news.mark, news.status, news.provider_id) == ((7, 2), Status.DELIVERED, "wamid.1")
+    assert news.phone_number_id == "1065"
+
+
+def test_a_failure_is_explained() -> None:
+    body = body_of(statuses=[status("wamid.1", PHONE, "failed", "hantar:7:2", 131026)])
+    (news,) = news_in(read_document(body)).statuses
+    assert news.error is not None
+    assert news.error[0] == "undeliverable"
+    assert "131026" in news.error[1]
+
+
+@pytest.mark.parametrize("mark", [None, "", "hantar:7", "other:7:1", "hantar:x:1", "hantar:٣:1"])
+def test_a_mark_that_is_not_ours_is_none(mark: str | None) -> None:
+    body = body_of(statuses=[status("wamid.1", PHONE, "sent", mark)])
+    (news,) = news_in(read_document(body)).statuses
+    assert news.mark is None
+
+
+def test_what_a_person_wrote_is_read() -> None:
+    body = body_of(messages=[inbound("wamid.2", PHONE, "STOP")])
+    (news,) = news_in(read_document(body)).inbound
+    assert (news.phone, news.text) == (PHONE, "STOP")
+
+
+def test_unknown_kinds_are_told_and_harm_nothing() -> None:
+    good = status("wamid.1", PHONE, "read", "hantar:7:1")
+    odd = status("wamid.1", PHONE, "in_orbit", "hantar:7:1")
+    body = body_of(statuses=[odd, good])
+    news = news_in(read_document(body))
+    assert [item.status for item in news.statuses] == [Status.READ]
+    assert news.others == ["status"]
+    assert news_in(read_document(encode(notification(NUMBER, "flows", {})))).others == ["flows"]
+
+
+@given(JSON)
+def test_no_shape_upsets_the_reader(value: object) -> None:
+    document = {"object": "whatsapp_business_account", "entry": value}
+    try:
+        news_in(read_document(orjson.dumps(document)))
+    except orjson.JSONEncodeError:
+        pass  # a lone surrogate, which no JSON document holds
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'{"object":"page"}', b"\xff"])
+def test_what_is_no_webhook_is_refused(body: bytes) -> None:
+    with pytest.raises(NotReadable):
+        read_document(body)
+
+
+def test_only_the_raw_bytes_carry_the_signature() -> None:
+    body = body_of(messages=[inbound("wamid.2", PHONE, "a/b")])
+    signature = sign(body, "s")
+    assert signed_by(body, signature, ["other", "s"])
+    assert not signed_by(orjson.dumps(orjson.loads(body)), signature, ["s"])
+    assert not signed_by(body, signature, ["other"])
+    assert not signed_by(body, signature, [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: None,
+        lambda s: "",
+        lambda s: s.upper(),
+        lambda s: s.replace("sha256=", "sha1="),
+        lambda s: s[:-1],
+        lambda s: s + "0",
+        lambda s: "é" + s,
+    ],
+)
+def test_a_signature_of_another_form_is_refused(change: Any) -> None:
+    body = body_of(messages=[inbound("wamid.2", PHONE, "hello")])
+    assert not signed_by(body, change(sign(body, "s")), ["s"])
