@@ -39,6 +39,12 @@ def messages_value(number: Number, **parts: Sequence[Mapping[str, Any]]) -> dict
     }
 
 
+def contact(phone: str) -> dict[str, Any]:
+    """The person at the other end; `user_id` is Meta's own name for them within the business."""
+    wa_id = phone.removeprefix("+")
+    return {"wa_id": wa_id, "user_id": f"MY.{wa_id}", "profile": {"name": "Somebody"}}
+
+
 def status(
     wamid: str, phone: str, state: str, opaque: str | None, failure: int | None = None
 ) -> dict[str, Any]:

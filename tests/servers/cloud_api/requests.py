@@ -68,7 +68,7 @@ class Parameter(msgspec.Struct, forbid_unknown_fields=True):
 class Component(msgspec.Struct, forbid_unknown_fields=True):
     """A part of a template that has values."""
 
-    type: Literal["header", "body", "button"]
+    type: Literal["header", "body", "button", "HEADER", "BODY", "BUTTON"]
     parameters: list[Parameter] = []
     sub_type: str | None = None
     index: str | int | None = None
@@ -139,6 +139,6 @@ def _check_template(template: TemplateBody, number: Number) -> None:
     expected = number.templates.get((template.name, template.language.code))
     if expected is None:
         raise Refused(404, 132001, "template name does not exist in the translation")
-    given = sum(len(part.parameters) for part in template.components if part.type == "body")
+    given = sum(len(part.parameters) for part in template.components if part.type.lower() == "body")
     if given != expected:
         raise Refused(400, 132000, f"body: number of parameters {given} is not {expected}")

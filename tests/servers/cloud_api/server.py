@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from tests.servers.cloud_api.callbacks import (
+    contact,
     encode,
     error_document,
     inbound,
@@ -115,9 +116,8 @@ class CloudApi:
         """A person writes to the number, which opens the window of 24 hours."""
         if number.windows is not None:
             number.windows.add(phone)
-        person = {"wa_id": phone.removeprefix("+"), "profile": {"name": "Somebody"}}
         message = inbound(self._wamid(), phone, text)
-        value = messages_value(number, contacts=[person], messages=[message])
+        value = messages_value(number, contacts=[contact(phone)], messages=[message])
         await self.notify(number, "messages", value)
 
     async def notify(self, number: Number, field: str, value: Mapping[str, Any]) -> None:
@@ -197,7 +197,8 @@ class CloudApi:
         for state in states:
             failure = behaviour.failure if state == "failed" else None
             about = status(wamid, message.phone, state, message.biz_opaque_callback_data, failure)
-            await self.notify(number, "messages", messages_value(number, statuses=[about]))
+            value = messages_value(number, contacts=[contact(message.phone)], statuses=[about])
+            await self.notify(number, "messages", value)
         if behaviour.reply is not None:
             await self.write(number, message.phone, behaviour.reply)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -87,10 +88,9 @@ def test_unknown_kinds_are_told_and_harm_nothing() -> None:
 @given(JSON)
 def test_no_shape_upsets_the_reader(value: object) -> None:
     document = {"object": "whatsapp_business_account", "entry": value}
-    try:
+    # A lone surrogate is in no JSON document.
+    with suppress(orjson.JSONEncodeError):
         news_in(read_document(orjson.dumps(document)))
-    except orjson.JSONEncodeError:
-        pass  # a lone surrogate, which no JSON document holds
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'{"object":"page"}', b"\xff"])
@@ -108,18 +108,23 @@ def test_only_the_raw_bytes_carry_the_signature() -> None:
     assert not signed_by(body, signature, [])
 
 
+GOOD = sign(b"{}", "s")
+
+
 @pytest.mark.parametrize(
-    "change",
+    "signature",
     [
-        lambda s: None,
-        lambda s: "",
-        lambda s: s.upper(),
-        lambda s: s.replace("sha256=", "sha1="),
-        lambda s: s[:-1],
-        lambda s: s + "0",
-        lambda s: "é" + s,
+        None,
+        "",
+        GOOD.upper(),
+        GOOD.replace("sha256=", "sha1="),
+        GOOD.removeprefix("sha256="),
+        GOOD[:-1],
+        GOOD + "0",
+        "\u00e9" + GOOD,
+        "\udcff" + GOOD,
     ],
 )
-def test_a_signature_of_another_form_is_refused(change: Any) -> None:
-    body = body_of(messages=[inbound("wamid.2", PHONE, "hello")])
-    assert not signed_by(body, change(sign(body, "s")), ["s"])
+def test_a_signature_of_another_form_is_refused(signature: str | None) -> None:
+    assert signed_by(b"{}", GOOD, ["s"])
+    assert not signed_by(b"{}", signature, ["s"])
