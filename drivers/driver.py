@@ -111,6 +111,10 @@ class Inbound:
     at: datetime
 
 
+async def _no_settings(_: int) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """What a driver is given at start."""
@@ -120,6 +124,32 @@ class Host:
     #: an asyncpg pool, for drivers that keep a memory of their own
     pool: Any
     settings: Mapping[str, str] = field(default_factory=dict)
+    #: what the provider knows a device by, secrets included; nothing of one that is gone
+    device: Callable[[int], Awaitable[Mapping[str, str]]] = _no_settings
+    #: the installation's own, to tell what was made here from what was not
+    secret: bytes = b""
+
+
+#: Devices by their ids, each with what its provider knows it by, secrets included.
+KnownDevices = Mapping[int, Mapping[str, str]]
+
+
+class NotGenuine(Exception):
+    """What was called back does not come from the provider, or is nothing a provider says."""
+
+
+class Receiver(Protocol):
+    """The door of a driver whose provider calls back over HTTP; it knows no HTTP itself."""
+
+    def challenge(self, query: Mapping[str, str], devices: KnownDevices) -> str:
+        """What to answer a provider that asks whether this address is ours; raises NotGenuine."""
+        ...
+
+    def receive(
+        self, body: bytes, headers: Mapping[str, str], devices: KnownDevices
+    ) -> Sequence[Callback | Inbound]:
+        """What the provider says of messages of these devices; raises NotGenuine."""
+        ...
 
 
 class Driver(Protocol):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from drivers.driver import Driver, Kind
+from drivers.driver import Driver, Kind, Receiver
 from drivers.meta.kind import KIND as META
+from drivers.meta.meta import Meta
+from drivers.meta.receiver import MetaReceiver
 from drivers.simulator.kind import KIND as SIMULATOR
 from drivers.simulator.simulator import Simulator
 from drivers.wwebjs.kind import KIND as WWEBJS
 
 DRIVERS: dict[str, Callable[[], Driver]] = {
+    "meta": Meta,
     "simulator": Simulator,
 }
 #: Their devices, which can be set up before the driver that sends through them is there.
@@ -18,4 +21,8 @@ KINDS: dict[str, Kind] = {
     "meta": META,
     "simulator": SIMULATOR,
     "wwebjs": WWEBJS,
+}
+#: Those whose providers call back over HTTP, made with the installation's secret.
+RECEIVERS: dict[str, Callable[[bytes], Receiver]] = {
+    "meta": MetaReceiver,
 }

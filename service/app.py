@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from drivers.driver import Callback, Driver, Host, Inbound
-from drivers.registry import DRIVERS, KINDS
+from drivers.registry import DRIVERS, KINDS, RECEIVERS
 from schemas.commands import CALLBACKS_TYPE, CallbackItem, Callbacks, InboundItem
 from service.accept import Accept
 from service.bus.amqp import AmqpBus
@@ -29,6 +29,7 @@ from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
 from service.ingress.auth import Authentication
+from service.ingress.callbacks import CallbackDoors
 from service.ingress.contacts import Contacts
 from service.ingress.cors import Cors
 from service.ingress.credits import Credits
@@ -58,6 +59,7 @@ from service.relay import Relay
 from service.settings import Settings, split_address
 from service.store import accounts, migrations
 from service.store.accounts import Installation
+from service.store.device_settings import DeviceSettings
 from service.store.migrations import MigrationError
 from service.store.pool import Pool, open_pool
 
@@ -125,6 +127,7 @@ class App:
         gate = Gate(pool, acked_late=settings.embedded)
         await gate.start()
         self._on_stop("gate", gate.close)
+        device_settings = DeviceSettings(pool, self._seal)
         checks: dict[str, Callable[[], bool]] = {
             "accepting": lambda: gate.open,
             "bus": lambda: bus.connected,
@@ -136,7 +139,9 @@ class App:
             imports.start()
             self._on_stop("imports", imports.close)
         if settings.has_role("dispatcher"):
-            dispatcher = await self._dispatcher_role(pool, bus, recorder)
+            dispatcher = await self._dispatcher_role(
+                pool, bus, recorder, device_settings, installation.secret
+            )
             checks["dispatcher"] = lambda: dispatcher.healthy
         api = None
         if settings.has_role("ingress"):
@@ -152,7 +157,9 @@ class App:
                 Credits(pool, lists),
                 WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]
-            api = await self._api(pool, resources)
+            receivers = {name: make(installation.secret) for name, make in RECEIVERS.items()}
+            doors = CallbackDoors(receivers, device_settings, _call_back(bus))
+            api = await self._api(pool, resources, doors.routes())
         ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
         log.info("started", roles=settings.roles, api=api, ops=ops)
         return Addresses(api, ops)
@@ -197,11 +204,24 @@ class App:
     def _webhook_networks(self) -> list[Network]:
         return read_networks(self._settings.webhook_allow)
 
-    async def _dispatcher_role(self, pool: Pool, bus: Bus, recorder: Recorder) -> Dispatcher:
+    async def _dispatcher_role(
+        self,
+        pool: Pool,
+        bus: Bus,
+        recorder: Recorder,
+        device_settings: DeviceSettings,
+        secret: bytes,
+    ) -> Dispatcher:
         drivers: dict[str, Driver] = {}
         for name, make in DRIVERS.items():
             driver = drivers[name] = make()
-            host = Host(_call_back(bus), pool, self._settings.driver_settings(name))
+            host = Host(
+                _call_back(bus),
+                pool,
+                self._settings.driver_settings(name),
+                device_settings.of,
+                secret,
+            )
             await driver.start(host)
             self._on_stop(f"driver {name}", driver.close)
         dispatcher = Dispatcher(
@@ -218,7 +238,9 @@ class App:
         await dispatcher.start()
         return dispatcher
 
-    async def _api(self, pool: Pool, resources: Sequence[Resource]) -> str:
+    async def _api(
+        self, pool: Pool, resources: Sequence[Resource], doors: list[web.RouteDef]
+    ) -> str:
         settings = self._settings
         uses = KeyUses(pool)
         uses.start()
@@ -227,7 +249,7 @@ class App:
         trusted = read_networks(settings.trusted_proxies)
         app = application(
             Authentication(pool, AccountLimit(quota), uses, trusted),
-            routes(resources),
+            [*routes(resources), *doors],
             open_to_all=open_to_all(resources),
             cors=Cors(settings.origins),
         )

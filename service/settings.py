@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     failpoint_journal: Path | None = Field(
         None, description="tests only: file that each failpoint is noted in when it is hit"
     )
+    meta_base_url: str = Field(
+        "https://graph.facebook.com", description="where Meta's Graph API is"
+    )
+    meta_api_version: str = Field(
+        "v24.0", pattern=r"^v[0-9]{1,3}\.[0-9]$", description="version of Meta's Graph API"
+    )
     simulator_dedupe: Literal["on", "off"] = Field(
         "on", description="off plays a WhatsApp that cannot repeat a send under the same id"
     )

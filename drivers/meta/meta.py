@@ -10,6 +10,7 @@ import structlog
 from drivers.driver import Host, Report, Send
 from drivers.meta.answers import NO_ANSWER, outcome_of
 from drivers.meta.calls import Calls, NoAnswer, NotAllowed, NotSent
+from drivers.meta.marks import mark
 from drivers.meta.payloads import payload
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,7 @@ class Meta:
 
     async def _send_one(self, calls: Calls, path: str, send: Send, report: Report) -> None:
         try:
-            answer = await calls.post(path, payload(send), lambda: report.begin(send))
+            answer = await calls.post(path, self._payload(send), lambda: report.begin(send))
         except (NotAllowed, NotSent):
             return
         except NoAnswer as error:
@@ -69,6 +70,10 @@ class Meta:
             report.done(send, NO_ANSWER)
         else:
             report.done(send, outcome_of(answer))
+
+    def _payload(self, send: Send) -> bytes:
+        proof = mark(self._host.secret, send.device_id, send.message_id, send.attempt)
+        return payload(send, proof)
 
     async def close(self) -> None:
         """Wait a moment for answers; what is still open then was taken or not, nobody knows."""

@@ -10,14 +10,14 @@ import orjson
 from drivers.driver import Send
 
 
-def payload(send: Send) -> bytes:
+def payload(send: Send, mark: str) -> bytes:
     """The request that sends this message; `options` say when it is a template or media."""
     options = send.options or {}
     document: dict[str, Any] = {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
         "to": send.phone,
-        "biz_opaque_callback_data": opaque(send.message_id, send.attempt),
+        "biz_opaque_callback_data": mark,
     }
     if template := options.get("meta"):
         document |= {"type": "template", "template": _template(template)}
@@ -27,23 +27,6 @@ def payload(send: Send) -> bytes:
         text = {"body": send.body, "preview_url": bool(options.get("preview_url"))}
         document |= {"type": "text", "text": text}
     return orjson.dumps(document)
-
-
-def opaque(message_id: int, attempt: int) -> str:
-    """Our mark on a message, which comes back with every status of it."""
-    return f"hantar:{message_id}:{attempt}"
-
-
-def read_opaque(text: object) -> tuple[int, int] | None:
-    """The message id and attempt of a mark; None when it is not one of ours."""
-    if not isinstance(text, str):
-        return None
-    parts = text.split(":")
-    if len(parts) != 3 or parts[0] != "hantar":
-        return None
-    if not all(part.isascii() and part.isdigit() and len(part) <= 19 for part in parts[1:]):
-        return None
-    return int(parts[1]), int(parts[2])
 
 
 def _template(template: Mapping[str, Any]) -> dict[str, Any]:

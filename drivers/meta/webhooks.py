@@ -16,7 +16,6 @@ from typing import Any
 import orjson
 
 from drivers.meta.errors import rule_of
-from drivers.meta.payloads import read_opaque
 from service.core.lifecycle import Status
 
 #: Statuses that say something of a message; `deleted`, `played` and what comes later do not.
@@ -35,11 +34,11 @@ class NotReadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StatusNews:
-    """A status of a message of ours; `mark` is None where Meta did not send ours back."""
+    """A status of a message; `mark` is what its sender asked to be told back."""
 
     phone_number_id: str
     provider_id: str
-    mark: tuple[int, int] | None
+    mark: object
     status: Status
     at: datetime
     code: int | None = None
@@ -132,7 +131,7 @@ def _messages(news: News, number: str, value: dict[str, Any]) -> None:
         if status is None or at is None or provider_id is None:
             news.others.append("status")
             continue
-        mark = read_opaque(item.get("biz_opaque_callback_data"))
+        mark = item.get("biz_opaque_callback_data")
         code = _code(item) if status is Status.FAILED else None
         news.statuses.append(StatusNews(number, provider_id, mark, status, at, code))
     for item in _dicts(value.get("messages")):

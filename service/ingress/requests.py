@@ -65,7 +65,7 @@ async def read_json(
 async def read_nothing(request: web.Request) -> Idempotency | None:
     """The idempotency key of a request without a body; an empty object is one."""
     key = idempotency_key(request)
-    raw = await _body(request, JSON_LIMIT_BYTES, READ_SECONDS)
+    raw = await read_body(request, JSON_LIMIT_BYTES, READ_SECONDS)
     if raw.strip() not in (b"", b"{}"):
         raise invalid("body", "This takes no body.")
     return Idempotency(key, fingerprint(request.path, b"{}")) if key is not None else None
@@ -91,7 +91,7 @@ async def _read(
             415, "unsupported_media_type", "Send JSON, as Content-Type: application/json."
         )
     key = idempotency_key(request)
-    raw = await _body(request, limit_bytes, within_seconds)
+    raw = await read_body(request, limit_bytes, within_seconds)
     value = decode_body(raw)
     if key is None:
         return value, None
@@ -114,7 +114,7 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-async def _body(request: web.Request, limit_bytes: int, within_seconds: float) -> bytes:
+async def read_body(request: web.Request, limit_bytes: int, within_seconds: float) -> bytes:
     """The whole body, refused as soon as it is known to be too large."""
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)

@@ -59,6 +59,18 @@ META_ERRORS = Counter(
     ["code"],
     registry=REGISTRY,
 )
+META_WEBHOOKS = Counter(
+    "hantar_meta_webhooks_ignored",
+    "Parts of Meta's webhooks that nothing is done about, by kind.",
+    ["kind"],
+    registry=REGISTRY,
+)
+CALLED_BACK = Counter(
+    "hantar_callbacks_received",
+    "HTTP calls of providers, by driver and whether they were genuine.",
+    ["driver", "result"],
+    registry=REGISTRY,
+)
 AGE_AT_SEND = Histogram(
     "hantar_message_age_at_send_seconds",
     "Age of a message when its driver call was made, counted from the time it was due.",

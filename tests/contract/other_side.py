@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from aiohttp import web
+
 from drivers.driver import Driver, Host, Send
-from drivers.registry import DRIVERS
+from drivers.registry import DRIVERS, RECEIVERS
 from service.store.pool import Pool
 from tests.contract.witness import Sink, message
+from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,115 @@ async def _simulator(pool: Pool, *, dedupe: str) -> AsyncIterator[OtherSide]:
     yield SimulatorSide(pool, dedupe=dedupe)
 
 
+class MetaSide:
+    """A local Cloud API, which calls back at a door that reads as the service's own does."""
+
+    phones = Phones(
+        accepted="+60123456789",
+        refused="+60123456701",
+        throttled="+60123456705",
+        erring="+60123456706",
+        silent="+60123456702",
+        slow="+60123456707",
+        failing_later="+60123456709",
+        replying="+60123456708",
+    )
+    device_id = 7
+    other_device_id = 8
+    _secret = b"the installation's secret"
+
+    def __init__(self) -> None:
+        self._numbers = {
+            device_id: Number(f"10{device_id}", "1022", f"token {device_id}", "app secret")
+            for device_id in (self.device_id, self.other_device_id)
+        }
+        self._api = CloudApi(*self._numbers.values())
+        self._api.behaviours = {
+            self.phones.refused: Behaviour(error=(400, 131026)),
+            self.phones.throttled: Behaviour(error=(429, 130429), errors=2),
+            self.phones.erring: Behaviour(error=(500, 131000), errors=2),
+            self.phones.silent: Behaviour(fault=Fault.RESET_AFTER_ACCEPT, statuses=()),
+            self.phones.slow: Behaviour(latency_seconds=10.0),
+            self.phones.failing_later: Behaviour(statuses=("sent", "failed")),
+            self.phones.replying: Behaviour(reply="STOP"),
+        }
+        self._sinks: list[Sink] = []
+        self._unreachable = False
+
+    async def open(self) -> None:
+        """Listen, and be called back."""
+        await self._api.start()
+        app = web.Application()
+        app.add_routes([web.post("/webhooks/meta", self._called_back)])
+        self._door = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._door.setup()
+        await web.TCPSite(self._door, "127.0.0.1", 0).start()
+        port = self._door.addresses[0][1]
+        self._api.webhook_url = f"http://127.0.0.1:{port}/webhooks/meta"
+
+    async def close(self) -> None:
+        await self._api.close()
+        await self._door.cleanup()
+
+    async def start_driver(self, sink: Sink) -> Driver:
+        self._sinks.append(sink)
+        driver = DRIVERS["meta"]()
+        settings = {"base_url": self._api.url, "api_version": "v24.0"}
+        await driver.start(Host(sink, None, settings, self._settings, self._secret))
+        return driver
+
+    async def received(self) -> list[Received]:
+        return [
+            Received(*_marked(call.message.biz_opaque_callback_data), call.taken)
+            for call in self._api.journal
+        ]
+
+    @asynccontextmanager
+    async def out_of_reach(self) -> AsyncIterator[None]:
+        await self._api.vanish()
+        yield
+        await self._api.reappear()
+
+    async def _settings(self, device_id: int) -> Mapping[str, str]:
+        return self._known()[device_id]
+
+    def _known(self) -> dict[int, dict[str, str]]:
+        return {
+            device_id: {
+                "phone_number_id": number.phone_number_id,
+                "business_account_id": number.business_account_id,
+                "access_token": number.access_token,
+                "app_secret": number.app_secret,
+            }
+            for device_id, number in self._numbers.items()
+        }
+
+    async def _called_back(self, request: web.Request) -> web.Response:
+        receiver = RECEIVERS["meta"](self._secret)
+        called = receiver.receive(await request.read(), request.headers, self._known())
+        try:
+            await self._sinks[-1](called)
+        except RuntimeError:
+            return web.Response(status=503)
+        return web.Response()
+
+
+def _marked(mark: str | None) -> tuple[int, int]:
+    message_id, attempt, _ = (mark or "").split(".")
+    return int(message_id), int(attempt)
+
+
+@asynccontextmanager
+async def _meta(pool: Pool) -> AsyncIterator[OtherSide]:
+    side = MetaSide()
+    await side.open()
+    yield side
+    await side.close()
+
+
 #: Each is named for its driver, with its variant after a colon.
 SIDES: dict[str, Callable[[Pool], AbstractAsyncContextManager[OtherSide]]] = {
+    "meta": _meta,
     "simulator": partial(_simulator, dedupe="on"),
     "simulator:dedupe-off": partial(_simulator, dedupe="off"),
 }

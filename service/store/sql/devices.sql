@@ -90,3 +90,11 @@ RETURNING d.account_id, before.state AS before, device_state(d) AS state, d.upda
 -- name: is_timezone
 -- Whether the database knows a time zone by this name.
 SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1)
+
+-- name: of_driver
+-- Every device of a driver, with what its provider knows it by.
+SELECT id, settings, secrets FROM devices WHERE driver = $1 AND deleted_at IS NULL ORDER BY id
+
+-- name: settings
+-- What the provider of a device knows it by.
+SELECT settings, secrets FROM devices WHERE id = $1 AND deleted_at IS NULL

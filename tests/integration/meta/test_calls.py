@@ -15,7 +15,7 @@ from drivers.meta.payloads import payload
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
 
 PHONE = "+60123456789"
-BODY = payload(Send(7, 1, 1, 1, PHONE, "Salam"))
+BODY = payload(Send(7, 1, 1, 1, PHONE, "Salam"), "7.1")
 
 
 def allow() -> bool:
@@ -40,7 +40,7 @@ async def test_a_message_is_taken_and_answered(
     assert orjson.loads(answer.body)["messages"][0]["id"].startswith("wamid.")
     (received,) = cloud.journal
     assert received.taken
-    assert received.message.biz_opaque_callback_data == "hantar:7:1"
+    assert received.message.biz_opaque_callback_data == "7.1"
     assert received.message.text is not None
     assert received.message.text.body == "Salam"
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -31,6 +31,7 @@ from tests.servers.cloud_api.script import Behaviour, Fault, Number
 CALL_BACK_SECONDS = 10.0
 #: Tries of one webhook; Meta tries for days.
 CALL_BACK_TRIES = 50
+CALL_BACK_AGAIN_SECONDS = 0.2
 ENDLESS_BYTES = 100 * 1024 * 1024
 
 
@@ -73,6 +74,13 @@ class CloudApi:
 
     async def start(self, port: int = 0) -> None:
         """Listen; `url` is the base of the API then."""
+        self._client = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=CALL_BACK_SECONDS),
+            connector=aiohttp.TCPConnector(limit=20),
+        )
+        await self._listen(port)
+
+    async def _listen(self, port: int) -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.add_routes(
             [
@@ -81,14 +89,19 @@ class CloudApi:
                 web.get("/{version:v[0-9.]+}/{number}", self._number),
             ]
         )
-        self._client = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=CALL_BACK_SECONDS),
-            connector=aiohttp.TCPConnector(limit=20),
-        )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def vanish(self) -> None:
+        """Leave the port, and close every connection."""
+        assert self._runner is not None, "start() was called"
+        await self._runner.cleanup()
+
+    async def reappear(self) -> None:
+        """Listen on the same port again."""
+        await self._listen(int(self.url.rpartition(":")[2]))
 
     async def close(self) -> None:
         """Stop listening and calling back."""
@@ -121,12 +134,21 @@ class CloudApi:
         await self.notify(number, "messages", value)
 
     async def notify(self, number: Number, field: str, value: Mapping[str, Any]) -> None:
-        """Call back with one change, until it is taken."""
+        """Call back with one change; one that is not taken is tried again beside the others."""
         body = encode(notification(number, field, value))
+        if self.webhook_url is not None and not await self._post(body, number):
+            self._spawn(self._again(body, number))
+
+    async def _again(self, body: bytes, number: Number) -> None:
         for _ in range(CALL_BACK_TRIES):
-            if self.webhook_url is None or await self._post(body, number):
+            await asyncio.sleep(CALL_BACK_AGAIN_SECONDS)
+            if await self._post(body, number):
                 return
-            await asyncio.sleep(0.2)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _post(self, body: bytes, number: Number) -> bool:
         assert self._client is not None, "start() was called"
@@ -182,9 +204,7 @@ class CloudApi:
         states = list(behaviour.statuses) * self.repeats
         if self.shuffled:
             self._random.shuffle(states)
-        task = asyncio.create_task(self._call_back(number, message, behaviour, wamid, states))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._call_back(number, message, behaviour, wamid, states))
 
     async def _call_back(
         self,

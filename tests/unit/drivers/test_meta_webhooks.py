@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.meta.marks import mark, read_mark
 from drivers.meta.webhooks import NotReadable, news_in, read_document, signed_by
 from service.core.lifecycle import Status
 from tests.servers.cloud_api import Number, sign
@@ -17,6 +18,7 @@ from tests.servers.cloud_api.callbacks import encode, inbound, messages_value, n
 
 NUMBER = Number("1065", "1022", access_token="t", app_secret="s")
 PHONE = "+60123456789"
+MADE = mark(b"ours", 3, 7, 2)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
@@ -48,9 +50,9 @@ def body_of(**parts: list[dict[str, Any]]) -> bytes:
 
 
 def test_a_status_names_our_message() -> None:
-    body = body_of(statuses=[status("wamid.1", PHONE, "delivered", "hantar:7:2")])
+    body = body_of(statuses=[status("wamid.1", PHONE, "delivered", MADE)])
     (news,) = news_in(read_document(body)).statuses
-    assert (news.mark, news.status, news.provider_id) == ((7, 2), Status.DELIVERED, "wamid.1")
+    assert (news.mark, news.status, news.provider_id) == (MADE, Status.DELIVERED, "wamid.1")
     assert news.phone_number_id == "1065"
 
 
@@ -62,11 +64,23 @@ def test_a_failure_is_explained() -> None:
     assert "131026" in news.error[1]
 
 
-@pytest.mark.parametrize("mark", [None, "", "hantar:7", "other:7:1", "hantar:x:1", "hantar:٣:1"])
-def test_a_mark_that_is_not_ours_is_none(mark: str | None) -> None:
-    body = body_of(statuses=[status("wamid.1", PHONE, "sent", mark)])
-    (news,) = news_in(read_document(body)).statuses
-    assert news.mark is None
+def test_a_mark_comes_back_as_it_was_made() -> None:
+    made = mark(b"ours", 3, 7, 2)
+    assert len(made) <= 512
+    assert read_mark(b"ours", 3, made) == (7, 2)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 7, "", ".", "7.2", mark(b"theirs", 3, 7, 2), mark(b"ours", 4, 7, 2), "7.3" + MADE[3:]],
+)
+def test_a_mark_that_was_not_made_here_for_this_device_is_none(given: object) -> None:
+    assert read_mark(b"ours", 3, given) is None
+
+
+@given(st.text(max_size=120))
+def test_no_text_passes_for_a_mark(text: str) -> None:
+    assert read_mark(b"ours", 3, text) is None
 
 
 def test_what_a_person_wrote_is_read() -> None:
