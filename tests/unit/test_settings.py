@@ -111,7 +111,7 @@ def test_settings_do_not_change() -> None:
 def test_a_driver_is_given_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, {"HANTAR_SIMULATOR_LATENCY_MS": "40"})
     assert settings.driver_settings("simulator") == {"dedupe": "on", "latency_ms": "40"}
-    assert settings.driver_settings("meta") == {}
+    assert settings.driver_settings("unheard_of") == {}
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,16 @@ import pytest
 from drivers.meta.calls import Calls
 from tests.servers.cloud_api import CloudApi, Number
 
+SECRET = "a-test-app-secret"
+
 
 @pytest.fixture
 def number() -> Number:
     return Number(
         "106540352242922",
         "102290129340398",
-        access_token="a test's token",
-        app_secret="a test's secret",
+        access_token="a-test-token",
+        app_secret=SECRET,
         templates={("hello", "ms"): 1},
     )
 
