@@ -52,6 +52,8 @@ class Retry:
     scope: Scope = Scope.MESSAGE
     #: throttling never uses up an attempt
     counts: bool = True
+    #: the provider wants fewer calls of this device: its rate is halved, and grows back by itself
+    slows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

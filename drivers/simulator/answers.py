@@ -59,7 +59,7 @@ def answer(send: Send, known: Known, *, repeats: bool) -> Answer:
     if script.fails is not None:
         return Answer(Failed(script.fails, "the number is not on WhatsApp"))
     if known.calls < script.throttled:
-        return Answer(Retry("throttled", THROTTLE_SECONDS, Scope.DEVICE, counts=False))
+        return Answer(Retry("throttled", THROTTLE_SECONDS, Scope.DEVICE, counts=False, slows=True))
     if known.calls < script.throttled + script.errors:
         return Answer(Retry("passing_error"))
     first = known.attempt if repeats else None

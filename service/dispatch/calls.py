@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
-from drivers.driver import Driver, Outcome, Unconfirmed
+from drivers.driver import Driver, Outcome, Retry, Unconfirmed
 from service.core.lifecycle import Change, Status
 from service.dispatch.attempt import Attempt, Planned, call, change_after
+from service.dispatch.holds import DeviceHolds
 from service.dispatch.outcomes import Outcomes
 from service.store.claims import DeviceRow
 from service.telemetry import metrics
@@ -27,7 +28,7 @@ TOGETHER_SECONDS = 0.001
 class Calls:
     """Hands claimed messages to the driver and puts their outcomes.
 
-    `holds(device, seconds)` is told when an answer concerns the whole device.
+    `holds` is told when an answer concerns the whole device.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Calls:
         device: DeviceRow,
         driver: Driver,
         outcomes: Outcomes,
-        holds: Callable[[int, float], None],
+        holds: DeviceHolds,
     ) -> None:
         self._device = device
         self._driver = driver
@@ -106,9 +107,16 @@ class Calls:
         self.lapsed = 0
         change, hold_seconds = change_after(plan, outcome)
         if hold_seconds is not None:
-            self._holds(self._device.id, hold_seconds)
+            self._holds.hold(self._device.id, hold_seconds)
+        if isinstance(outcome, Retry) and outcome.slows:
+            self._slow_down(plan)
         self._done_with(plan)
         self._outcomes.add(change, plan.entry)
+
+    def _slow_down(self, plan: Planned) -> None:
+        now, throttle = time.monotonic(), plan.pacer.throttle
+        if throttle.cut(now, plan.at):
+            self._holds.slow(self._device.id, throttle.factor(now), throttle.full_at - now)
 
     def _return(self, plans: Sequence[Planned]) -> None:
         """Claimed and never called: back to waiting, parked so that nothing forgets it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import deque
@@ -34,6 +35,15 @@ LONGEST_SECONDS = 300.0
 #: Claims remembered as never called.
 UNDONE_LIMIT = 1000
 
+#: Verdicts that concern the whole device: the reason to wait, and for how long at most. When a
+#: day's recipients are used up those of before may still be sent to, so it looks again soon.
+_WAITS = {
+    "quiet_hours": ("quiet_hours", math.inf),
+    "device_rate": ("device_rate", math.inf),
+    "daily_cap": ("daily_cap", math.inf),
+    "new_recipients": ("daily_cap", 60.0),
+}
+
 
 @dataclass(slots=True)
 class Claim:
@@ -62,8 +72,18 @@ class Claimed:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now, and nothing else of the device for so long: its budgets keep it from sending."""
+
+    reason: str
+    seconds: float
+    #: of the device's row, for what is to be written down only while that is the same
+    version: str | None
+
+
 #: claimed; or the reason why not: a verdict of the statement, `locked`, or `gone`
-Answer = Claimed | str
+Answer = Claimed | Wait | str
 
 
 class Claims:
@@ -112,7 +132,7 @@ class Claims:
 
     async def _claim(self, asked: list[tuple[int, int]]) -> list[Answer]:
         leases = dict(self._held)
-        ids = list({message_id for message_id, _ in asked})
+        ids = list(dict.fromkeys(message_id for message_id, _ in asked))
         claim_id = secrets.randbits(63)
         issued = self._open[claim_id] = time.monotonic()
         epochs = {shard: lease.epoch for shard, lease in leases.items()}
@@ -138,6 +158,8 @@ class Claims:
                 answers.append("locked" if message_id in waiting else "gone")
             elif row["verdict"] == "claimed":
                 answers.append(_claimed(row, claim, leases[shard], good_until))
+            elif row["verdict"] in _WAITS:
+                answers.append(_wait(row))
             else:
                 answers.append(row["verdict"])
         return answers
@@ -148,7 +170,12 @@ class Claims:
         failpoints.hit("claim.before")
         async with self._dedicated as connection:
             found = await store.claim(
-                connection, ids, worker=self._worker, epochs=epochs, claim_id=claim_id
+                connection,
+                ids,
+                worker=self._worker,
+                epochs=epochs,
+                claim_id=claim_id,
+                good_seconds=CLAIM_SECONDS,
             )
             failpoints.hit("claim.committed")
             rows = {row["id"]: row for row in found}
@@ -168,6 +195,13 @@ class Claims:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+
+def _wait(row: asyncpg.Record) -> Wait:
+    reason, most_seconds = _WAITS[row["verdict"]]
+    # Quiet hours are known by themselves, to all who look at the device.
+    version = None if reason == "quiet_hours" else row["version"]
+    return Wait(reason, min(row["hold_seconds"], most_seconds), version)
 
 
 def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float) -> Claimed:

@@ -24,7 +24,6 @@ from service.dispatch.orphans import Orphans
 from service.dispatch.packs import Entry, Hand, Pack, acks_done
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
-from service.store import claims as store
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 
 log = structlog.get_logger(__name__)
@@ -98,7 +97,7 @@ class Dispatcher:
             claims=self._claims,
             lot=self._lot,
             recorder=recorder,
-            hold=self._hold,
+            spawn=self._spawn,
         )
         self._looked = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -261,9 +260,6 @@ class Dispatcher:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
-
-    def _hold(self, device_id: int, seconds: float) -> None:
-        self._spawn(store.hold_device(self._pool, device_id, seconds), f"hold:{device_id}")
 
     def _spawn(self, work: Awaitable[None], name: str) -> None:
         async def run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -13,10 +13,12 @@ import structlog
 from drivers.driver import Driver
 from service.core.lifecycle import Change, Status
 from service.core.pacing import Limits, Pacer
+from service.core.throttle import Throttle
 from service.dispatch.attempt import Planned
 from service.dispatch.backlog import Backlog
 from service.dispatch.calls import Calls
-from service.dispatch.claims import Claimed, Claims
+from service.dispatch.claims import Answer, Claimed, Claims, Wait
+from service.dispatch.holds import DeviceHolds
 from service.dispatch.outcomes import Outcomes
 from service.dispatch.packs import Entry, Key
 from service.dispatch.parking import ParkingLot
@@ -43,7 +45,7 @@ _SKIPPED = {"opted_out": "the recipient opted out", "no_device": "the device was
 class Lane:
     """Sends what it holds at the device's pace; what it cannot hold it leaves to the parking lot.
 
-    `holds(device, seconds)` is told when an answer concerns the whole device.
+    `holds` is told what concerns the whole device.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Lane:
         claims: Claims,
         lot: ParkingLot,
         recorder: Recorder,
-        holds: Callable[[int, float], None],
+        holds: DeviceHolds,
     ) -> None:
         self.device = device
         #: flows with messages that were parked for want of room, and when (monotonic)
@@ -64,7 +66,9 @@ class Lane:
         self._claims = claims
         self._lot = lot
         self._recorder = recorder
-        self._pacer = Pacer(device.limits, time.monotonic())
+        now = time.monotonic()
+        self._pacer = Pacer(device.limits, now, throttle=Throttle(now + device.slow_seconds))
+        self._holds = holds
         self._backlog = Backlog()
         self._outcomes = Outcomes(recorder, claims, self._backlog.ids, self._returned)
         self._calls = Calls(device, driver, self._outcomes, holds)
@@ -207,8 +211,11 @@ class Lane:
         rate = self._pacer.rate(time.monotonic())
         return most if rate is None else max(1, min(most, int(rate * CLAIM_AHEAD_SECONDS)))
 
-    async def _use(self, entries: Sequence[Entry], answers: Sequence[Claimed | str]) -> None:
+    async def _use(self, entries: Sequence[Entry], answers: Sequence[Answer]) -> None:
         planned, locked, gone = [], [], []
+        waits = [answer for answer in answers if isinstance(answer, Wait)]
+        if waits:
+            self._holds.wait(self.device.id, max(waits, key=lambda wait: wait.seconds))
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, Claimed):
                 # As they were when it was claimed: limits hold from their commit on.
@@ -220,7 +227,7 @@ class Lane:
             elif answer == "gone":
                 gone.append(entry)
             else:
-                self._refused(entry, answer)
+                self._refused(entry, answer.reason if isinstance(answer, Wait) else answer)
         if planned:
             self._calls.begin(planned)
         await self._leave(locked, gone)

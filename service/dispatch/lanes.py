@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
@@ -13,6 +13,7 @@ import structlog
 
 from drivers.driver import Driver
 from service.dispatch.claims import Claims
+from service.dispatch.holds import DeviceHolds
 from service.dispatch.lane import Lane
 from service.dispatch.leases import Lease
 from service.dispatch.packs import Entry
@@ -34,10 +35,7 @@ PARKING_SECONDS = 1.0
 
 
 class Lanes:
-    """The lanes of the devices on the shards held here.
-
-    `hold(device, seconds)` makes a hold known to every owner to come; here it counts at once.
-    """
+    """The lanes of the devices on the shards held here; `spawn(work, name)` runs small writes."""
 
     def __init__(
         self,
@@ -48,7 +46,7 @@ class Lanes:
         claims: Claims,
         lot: ParkingLot,
         recorder: Recorder,
-        hold: Callable[[int, float], None],
+        spawn: Callable[[Awaitable[None], str], None],
     ) -> None:
         self._pool = pool
         self._drivers = drivers
@@ -56,11 +54,9 @@ class Lanes:
         self._claims = claims
         self._lot = lot
         self._recorder = recorder
-        self._make_hold_known = hold
+        self._holds = DeviceHolds(pool, spawn, self._close)
         self._lanes: dict[int, Lane] = {}
         self._devices: dict[int, DeviceRow] = {}
-        # Until when (monotonic), as the database learns of a hold a little later.
-        self._holds: dict[int, float] = {}
         self._leaving: set[int] = set()
         # Devices whose parked messages were looked for since they may send.
         self._known: set[int] = set()
@@ -129,10 +125,8 @@ class Lanes:
 
     async def _refresh(self) -> None:
         rows = await store.devices(self._pool, list(self._held))
-        now = time.monotonic()
-        self._holds = {id_: until for id_, until in self._holds.items() if until > now}
         self._devices = {
-            row.id: replace(row, open=False) if row.id in self._holds else row for row in rows
+            row.id: replace(row, open=False) if self._holds.keeps(row.id) else row for row in rows
         }
         self._known &= {device.id for device in self._devices.values() if device.open}
         for lane in list(self._lanes.values()):
@@ -162,7 +156,7 @@ class Lanes:
                 claims=self._claims,
                 lot=self._lot,
                 recorder=self._recorder,
-                holds=self._hold,
+                holds=self._holds,
             )
         return lane
 
@@ -200,14 +194,10 @@ class Lanes:
             lane.restore(entries)
             raise
 
-    def _hold(self, device_id: int, seconds: float) -> None:
-        """Keep a device from sending, here at once and for every owner to come."""
-        until = time.monotonic() + seconds
-        self._holds[device_id] = max(until, self._holds.get(device_id, until))
+    def _close(self, device_id: int) -> None:
+        """Let a device send nothing until the devices are read anew."""
         device = self._devices.get(device_id)
         if device is not None and device.open:
             self._devices[device_id] = replace(device, open=False)
             if device_id in self._lanes:
                 self._lanes[device_id].update(self._devices[device_id])
-            log.warning("device_held", device_id=device_id, seconds=round(seconds, 3))
-        self._make_hold_known(device_id, seconds)

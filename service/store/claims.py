@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -24,6 +24,8 @@ class DeviceRow:
     shard: int
     limits: Limits
     open: bool
+    #: until it has its full rate again, after it was throttled
+    slow_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,12 @@ async def claim(
     worker: str,
     epochs: Mapping[int, int],
     claim_id: int,
+    good_seconds: float,
 ) -> list[asyncpg.Record]:
-    """Take waiting messages for one attempt each; a row with a verdict for each one held."""
+    """Take waiting messages for one attempt each; a row with a verdict for each one held.
+
+    They may be called for `good_seconds` from now; budgets admit them in the order of the ids.
+    """
     return await connection.fetch(
         _SQL["claim"],
         ids,
@@ -77,6 +83,7 @@ async def claim(
         list(epochs),
         list(epochs.values()),
         claim_id,
+        timedelta(seconds=good_seconds),
     )
 
 
@@ -130,7 +137,9 @@ async def due(pool: Pool | Connection, looks: Sequence[Look]) -> list[asyncpg.Re
 async def devices(pool: Pool, shards: Sequence[int]) -> list[DeviceRow]:
     """The devices of these shards."""
     return [
-        DeviceRow(row["id"], row["driver"], row["shard"], limits_of(row), row["open"])
+        DeviceRow(
+            row["id"], row["driver"], row["shard"], limits_of(row), row["open"], row["slow_seconds"]
+        )
         for row in await pool.fetch(_SQL["devices"], shards)
     ]
 
@@ -138,6 +147,21 @@ async def devices(pool: Pool, shards: Sequence[int]) -> list[DeviceRow]:
 async def hold_device(pool: Pool, device_id: int, seconds: float) -> None:
     """Keep a device from sending for this long."""
     await pool.execute(_SQL["hold_device"], device_id, seconds)
+
+
+async def budget_used_up(
+    pool: Pool, device_id: int, seconds: float, reason: str, *, version: str
+) -> None:
+    """Keep a device from sending for this long, or until its budgets are changed.
+
+    Nothing happens if the device is not the same any more as when that was found out.
+    """
+    await pool.execute(_SQL["budget_used_up"], device_id, seconds, reason, version)
+
+
+async def slow_device(pool: Pool, device_id: int, factor: float, seconds: float) -> None:
+    """Note that so much of a device's rate is left, which grows back in this time."""
+    await pool.execute(_SQL["slow_device"], device_id, factor, seconds)
 
 
 async def orphans(

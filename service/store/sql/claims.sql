@@ -2,7 +2,10 @@
 -- Take queued messages for one attempt each, and say of every row it held what became of it.
 -- Only the owner of a shard's current epoch gets any. A row that another transaction holds is
 -- left out, as waiting for it would hold up the whole group. Nothing is claimed that is parked
--- for later, expired, opted out of, or whose device or account is held or paused.
+-- for later, expired, opted out of, or whose device or account is held or paused. Budgets over
+-- more than a minute are counted here, longer by $8: so long may pass from the claim to its call.
+-- A message of a device that has some is `counted` until they have spoken, in the order of $1;
+-- for all others there is nothing to count.
 WITH own AS (
     SELECT l.shard, l.epoch
     FROM unnest($5::int[], $6::bigint[]) AS o (shard, epoch)
@@ -15,8 +18,8 @@ WITH own AS (
     ORDER BY m.id
     FOR NO KEY UPDATE SKIP LOCKED
 ), judged AS MATERIALIZED (
-    SELECT h.id, h.device_id, h.campaign_id, h.priority, h.expires_at, own.shard, own.epoch,
-        own.epoch + d.fence AS call_epoch,
+    SELECT h.id, h.device_id, h.campaign_id, h.phone, h.priority, h.expires_at, own.shard,
+        own.epoch, own.epoch + d.fence AS call_epoch,
         CASE
             WHEN h.expires_at <= now() THEN 'expired'
             WHEN c.opted_out_at IS NOT NULL THEN 'opted_out'
@@ -25,39 +28,209 @@ WITH own AS (
             WHEN d.paused THEN 'paused'
             WHEN d.state NOT IN ('ready', 'throttled') THEN 'not_ready'
             WHEN GREATEST(d.hold_until, a.hold_until) > now() THEN 'held'
+            WHEN q.until IS NOT NULL THEN 'quiet_hours'
+            WHEN num_nonnulls(d.per_hour, d.per_day, d.pair_seconds, d.new_recipients_per_day,
+                d.warm_up_days) > 0 THEN 'counted'
             ELSE 'claimed'
         END AS verdict,
-        GREATEST(d.hold_until, a.hold_until) AS hold_until,
-        d.per_second, d.per_minute, d.jitter_seconds
+        GREATEST(d.hold_until, a.hold_until, q.until) AS hold_until,
+        d.per_second, d.per_minute, d.jitter_seconds, d.xmin AS version
     FROM held h
     JOIN devices d ON d.id = h.device_id
     JOIN own ON own.shard = d.shard
     JOIN accounts a ON a.id = h.account_id
     LEFT JOIN contacts c ON c.account_id = h.account_id AND c.phone = h.phone
     LEFT JOIN parked p ON p.message_id = h.id
+    LEFT JOIN LATERAL (
+        SELECT COALESCE(
+            quiet_until(d.quiet_start, d.quiet_end, d.quiet_timezone, now()),
+            quiet_until(d.quiet_start, d.quiet_end, d.quiet_timezone, now() + $8)
+        ) AS until
+    ) q ON d.quiet_start IS NOT NULL
+), uses AS MATERIALIZED (
+    SELECT u.device_id, u.calls, u.first_at
+    FROM device_uses u
+    WHERE u.device_id IN (SELECT device_id FROM judged WHERE verdict = 'counted')
+    FOR NO KEY UPDATE SKIP LOCKED
+), groups AS MATERIALIZED (
+    SELECT g.name, g.recipients
+    FROM budget_groups g
+    WHERE g.name IN (SELECT d.budget_group FROM devices d JOIN uses u ON u.device_id = d.id)
+    FOR NO KEY UPDATE SKIP LOCKED
+), forgotten AS (
+    -- those of this claim stay: they are written again below
+    DELETE FROM budget_recipients r USING groups g CROSS JOIN LATERAL (
+        SELECT o.phone FROM budget_recipients o
+        WHERE o.budget_group = g.name AND o.forget_at <= now()
+        ORDER BY o.forget_at LIMIT 2000
+    ) o
+    WHERE r.budget_group = g.name AND r.phone = o.phone AND NOT r.phone IN (SELECT phone FROM judged)
+    RETURNING r.budget_group
+), room AS MATERIALIZED (
+    SELECT d.id AS device_id, d.budget_group, d.per_hour, d.new_recipients_per_day,
+        NULLIF(d.pair_seconds, 0) * interval '1 second' + $8 AS pair, u.calls, u.first_at, cap.per_day,
+        num_nonnulls(d.per_hour, d.per_day, d.warm_up_days) > 0 AS counts_calls,
+        d.per_hour - u.calls + COALESCE(hour.calls, u.calls) AS hour_left,
+        cap.per_day - u.calls + COALESCE(day.calls, u.calls) AS day_left,
+        d.new_recipients_per_day - g.recipients
+            + (SELECT count(*) FROM forgotten f WHERE f.budget_group = g.name) AS recipients_left
+    FROM uses u
+    JOIN devices d ON d.id = u.device_id
+    JOIN groups g ON g.name = d.budget_group
+    CROSS JOIN LATERAL (
+        SELECT daily_cap(d.per_day, d.warm_up_days, u.first_at, now()) AS per_day
+    ) cap
+    LEFT JOIN LATERAL (
+        SELECT k.calls FROM device_use_marks k
+        WHERE k.device_id = d.id AND k.at > now() - interval '1 hour 30 seconds' - $8
+        ORDER BY k.at LIMIT 1
+    ) hour ON d.per_hour IS NOT NULL
+    LEFT JOIN LATERAL (
+        SELECT k.calls FROM device_use_marks k
+        WHERE k.device_id = d.id AND k.at > now() - interval '24 hours 30 seconds' - $8
+        ORDER BY k.at LIMIT 1
+    ) day ON cap.per_day IS NOT NULL
+), paired AS (
+    -- of the messages to one recipient only the first can go
+    SELECT j.id, j.phone, o.place, room.*, r.phone IS NOT NULL AS known,
+        GREATEST(r.last_at + room.pair, now())
+            + room.pair * (row_number() OVER recipient - 1) AS pair_at,
+        row_number() OVER recipient AS nth
+    FROM judged j
+    JOIN room ON room.device_id = j.device_id
+    JOIN unnest($1::bigint[]) WITH ORDINALITY AS o (id, place) ON o.id = j.id
+    LEFT JOIN budget_recipients r ON r.budget_group = room.budget_group AND r.phone = j.phone
+    WHERE j.verdict = 'counted'
+    WINDOW recipient AS (PARTITION BY room.budget_group, j.phone ORDER BY o.place)
+), ranked AS (
+    SELECT p.*, COALESCE(p.pair_at <= now(), true) AS apart,
+        count(*) FILTER (WHERE NOT p.known AND p.nth = 1)
+            OVER (PARTITION BY p.budget_group ORDER BY p.place) AS nth_recipient
+    FROM paired p
+), fitting AS (
+    SELECT r.*, r.known OR r.recipients_left IS NULL
+        OR min(r.nth_recipient) OVER (PARTITION BY r.budget_group, r.phone)
+            <= r.recipients_left AS fits
+    FROM ranked r
+), spoken AS MATERIALIZED (
+    SELECT f.*, CASE
+        WHEN NOT f.apart THEN 'pair'
+        WHEN NOT f.fits THEN 'new_recipients'
+        WHEN f.hour_left < count(*) FILTER (WHERE f.apart AND f.fits) OVER calls THEN 'device_rate'
+        WHEN f.day_left < count(*) FILTER (WHERE f.apart AND f.fits) OVER calls THEN 'daily_cap'
+        ELSE 'claimed' END AS verdict
+    FROM fitting f
+    WINDOW calls AS (PARTITION BY f.device_id ORDER BY f.place)
+), counts AS MATERIALIZED (
+    SELECT s.device_id, s.budget_group, s.counts_calls, s.per_hour, s.per_day, s.calls,
+        s.first_at, count(*) FILTER (WHERE s.verdict = 'claimed') AS called,
+        bool_or(s.verdict = 'device_rate') AS hour_over, bool_or(s.verdict = 'daily_cap') AS day_over
+    FROM spoken s
+    GROUP BY s.device_id, s.budget_group, s.counts_calls, s.per_hour, s.per_day, s.calls, s.first_at
+), used AS (
+    UPDATE device_uses u SET calls = u.calls + c.called, first_at = COALESCE(u.first_at, now())
+    FROM counts c WHERE u.device_id = c.device_id AND c.counts_calls AND c.called > 0
+), marked AS (
+    INSERT INTO device_use_marks (device_id, at, calls)
+    SELECT c.device_id, span.at, c.calls
+    FROM counts c
+    CROSS JOIN (SELECT date_bin('30 seconds', now(), 'epoch') AS at) span
+    WHERE c.counts_calls AND c.called > 0 AND NOT EXISTS (
+        SELECT FROM device_use_marks k WHERE k.device_id = c.device_id AND k.at >= span.at)
+), unmarked AS (
+    DELETE FROM device_use_marks k USING counts c
+    WHERE k.device_id = c.device_id AND k.at < now() - interval '24 hours 5 minutes'
+), met AS (
+    INSERT INTO budget_recipients AS b (budget_group, phone, last_at, forget_at)
+    SELECT s.budget_group, s.phone, now(), now() + max(GREATEST(s.pair,
+        CASE WHEN s.new_recipients_per_day IS NOT NULL THEN interval '24 hours' + $8 END))
+    FROM spoken s
+    WHERE s.verdict = 'claimed' AND num_nonnulls(s.pair, s.new_recipients_per_day) > 0
+    GROUP BY s.budget_group, s.phone
+    ON CONFLICT (budget_group, phone) DO UPDATE SET
+        last_at = EXCLUDED.last_at, forget_at = GREATEST(b.forget_at, EXCLUDED.forget_at)
+    RETURNING budget_group, xmax = 0 AS fresh
+), remembered AS (
+    UPDATE budget_groups g SET recipients = g.recipients + n.more
+    FROM (
+        SELECT budget_group, sum(more) AS more FROM (
+            SELECT budget_group, -count(*) AS more FROM forgotten GROUP BY budget_group
+            UNION ALL
+            SELECT budget_group, count(*) FROM met WHERE fresh GROUP BY budget_group
+        ) each GROUP BY budget_group
+    ) n WHERE g.name = n.budget_group AND n.more <> 0
+), opens AS MATERIALIZED (
+    -- when a window has room again: the newest mark that the calls of a full budget came after
+    SELECT c.device_id, hour.at + interval '1 hour 30 seconds' + $8 AS hour_at,
+        LEAST(day.at + interval '24 hours 30 seconds' + $8, CASE
+            WHEN d.warm_up_days * interval '1 day' > now() - c.first_at THEN c.first_at
+                + interval '1 day' * (floor(EXTRACT(epoch FROM now() - c.first_at) / 86400) + 1)
+        END) AS day_at
+    FROM counts c
+    JOIN devices d ON d.id = c.device_id
+    CROSS JOIN (SELECT date_bin('30 seconds', now(), 'epoch') AS at) span
+    LEFT JOIN LATERAL (
+        SELECT CASE WHEN c.called >= c.per_hour THEN span.at ELSE COALESCE((
+            SELECT max(k.at) FROM device_use_marks k
+            WHERE k.device_id = c.device_id AND k.calls <= c.calls + c.called - c.per_hour
+        ), span.at) END AS at
+    ) hour ON c.hour_over
+    LEFT JOIN LATERAL (
+        SELECT CASE WHEN c.called >= c.per_day THEN span.at ELSE COALESCE((
+            SELECT max(k.at) FROM device_use_marks k
+            WHERE k.device_id = c.device_id AND k.calls <= c.calls + c.called - c.per_day
+        ), span.at) END AS at
+    ) day ON c.day_over
+    WHERE c.hour_over OR c.day_over
+), settled AS MATERIALIZED (
+    SELECT j.id, j.device_id, j.campaign_id, j.priority, j.expires_at, j.shard, j.epoch,
+        j.call_epoch, j.per_second,
+        j.per_minute, j.jitter_seconds, CASE WHEN j.verdict = 'counted' THEN j.version END AS version,
+        CASE WHEN j.verdict <> 'counted' THEN j.verdict ELSE COALESCE(s.verdict, 'locked') END
+            AS verdict,
+        CASE s.verdict
+            WHEN 'pair' THEN s.pair_at
+            WHEN 'device_rate' THEN o.hour_at
+            WHEN 'daily_cap' THEN o.day_at
+            WHEN 'new_recipients' THEN (
+                -- when as many have been forgotten as are to come before this one
+                SELECT b.forget_at FROM budget_recipients b
+                WHERE b.budget_group = s.budget_group ORDER BY b.forget_at
+                OFFSET GREATEST(s.nth_recipient - GREATEST(s.recipients_left, 0) - 1, 0) LIMIT 1)
+            ELSE j.hold_until
+        END AS hold_until
+    FROM judged j
+    LEFT JOIN spoken s ON s.id = j.id
+    LEFT JOIN opens o ON o.device_id = j.device_id
 ), taken AS (
     UPDATE messages m SET status = 'sending', attempt = m.attempt + 1, claim = $7
-    FROM judged j
+    FROM settled j
     WHERE m.id = j.id AND j.verdict = 'claimed' AND m.id BETWEEN $2 AND $3
     RETURNING m.id, m.attempt, m.attempts, m.phone, m.body, m.options, m.created_at, m.send_at
 ), noted AS (
     INSERT INTO claims (id, shard, epoch, message_ids)
     SELECT $7, j.shard, j.epoch, array_agg(j.id)
-    FROM judged j WHERE j.verdict = 'claimed' GROUP BY j.shard, j.epoch
+    FROM settled j WHERE j.verdict = 'claimed' GROUP BY j.shard, j.epoch
 ), unparked AS (
     DELETE FROM parked p USING taken t WHERE p.message_id = t.id
 ), parking AS (
     INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
+    -- where the device waits as a whole a message keeps its place, due as soon as that is over
     SELECT j.id, j.device_id, j.priority, COALESCE(j.campaign_id, 0),
-        GREATEST(LEAST(COALESCE(j.hold_until, now()), j.expires_at), now()), j.verdict
-    FROM judged j WHERE j.verdict IN ('paused', 'not_ready', 'held')
-    ON CONFLICT (message_id) DO UPDATE SET
-        not_before = GREATEST(parked.not_before, EXCLUDED.not_before), reason = EXCLUDED.reason
+        GREATEST(LEAST(CASE WHEN j.verdict IN ('quiet_hours', 'device_rate', 'daily_cap') THEN now()
+            ELSE COALESCE(j.hold_until, now()) END, j.expires_at), now()),
+        CASE j.verdict WHEN 'new_recipients' THEN 'daily_cap' ELSE j.verdict END
+    FROM settled j WHERE j.verdict IN ('paused', 'not_ready', 'held', 'quiet_hours', 'pair',
+        'device_rate', 'daily_cap', 'new_recipients')
+    ON CONFLICT (message_id) DO UPDATE SET reason = EXCLUDED.reason,
+        not_before = CASE WHEN EXCLUDED.not_before > now()
+            THEN GREATEST(parked.not_before, EXCLUDED.not_before) ELSE parked.not_before END
 )
 SELECT j.id, j.verdict, t.attempt, t.attempts, t.phone, t.body,
     t.options, GREATEST(t.created_at, t.send_at) AS due_at,
-    j.per_second, j.per_minute, j.jitter_seconds, j.call_epoch
-FROM judged j LEFT JOIN taken t ON t.id = j.id
+    j.per_second, j.per_minute, j.jitter_seconds, j.call_epoch, j.version::text AS version,
+    EXTRACT(epoch FROM j.hold_until - now())::double precision AS hold_seconds
+FROM settled j LEFT JOIN taken t ON t.id = j.id
 
 -- name: give_back
 -- Return what was claimed and never called; only the claim that took a row can return it. It is
@@ -146,16 +319,28 @@ ORDER BY w.device_id, w.priority, w.flow, p.not_before, p.message_id
 -- The devices of these shards, with what their lanes need; a deleted one stays until its messages
 -- have been marked.
 SELECT d.id, d.driver, d.shard, d.per_second, d.per_minute, d.jitter_seconds,
-    d.deleted_at IS NOT NULL OR (
-        NOT d.paused AND d.state IN ('ready', 'throttled')
-        AND COALESCE(GREATEST(d.hold_until, a.hold_until) <= now(), true)
-    ) AS open
-FROM devices d JOIN accounts a ON a.id = d.account_id
+    d.deleted_at IS NOT NULL
+        OR (w.reason IS NULL AND COALESCE(a.hold_until <= now(), true)) AS open,
+    GREATEST(EXTRACT(epoch FROM d.factor_until - now()), 0)::double precision AS slow_seconds
+FROM devices d
+JOIN accounts a ON a.id = d.account_id
+LEFT JOIN LATERAL device_wait(d) w ON true
 WHERE d.shard = ANY($1::int[])
 
 -- name: hold_device
 -- Keep a device from sending until then.
 UPDATE devices SET hold_until = GREATEST(hold_until, now() + make_interval(secs => $2))
+WHERE id = $1
+
+-- name: budget_used_up
+-- Keep a device from sending until a budget that is used up has room again; not if the device was
+-- changed since that was found out, as it may have more room now.
+UPDATE devices SET budget_until = now() + make_interval(secs => $2), budget_reason = $3
+WHERE id = $1 AND xmin::text = $4
+
+-- name: slow_device
+-- The provider throttled a device: a part of its rate is left, and grows back until then.
+UPDATE devices SET rate_factor = $2, factor_until = now() + make_interval(secs => $3)
 WHERE id = $1
 
 -- name: orphans

@@ -92,7 +92,9 @@ def page(below_id: int | None = None, **narrowed: Any) -> Ask:
 #: What is asked, and how it may come to the messages and the parked.
 CASES: dict[str, tuple[Ask, set[tuple[str, str]]]] = {
     "claim": (
-        lambda c: claims.claim(c, IDS, worker="worker", epochs={0: 1, 1: 1}, claim_id=7),
+        lambda c: claims.claim(
+            c, IDS, worker="worker", epochs={0: 1, 1: 1}, claim_id=7, good_seconds=0.25
+        ),
         BY_ID | PARKED,
     ),
     "give_back": (lambda c: claims.give_back(c, IDS, 7), BY_ID),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.dispatch.claims import CLAIM_SECONDS
 from service.store import claims as store
 from service.store import leases
 from service.store.pool import Pool
@@ -24,5 +25,12 @@ async def claim(
 ) -> dict[int, str]:
     """The verdict on each row the statement held."""
     async with pool.acquire() as connection:
-        rows = await store.claim(connection, ids, worker=worker, epochs=epochs, claim_id=claim_id)
+        rows = await store.claim(
+            connection,
+            ids,
+            worker=worker,
+            epochs=epochs,
+            claim_id=claim_id,
+            good_seconds=CLAIM_SECONDS,
+        )
     return {row["id"]: row["verdict"] for row in rows}
