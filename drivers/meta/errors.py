@@ -84,6 +84,8 @@ _CALL_LIMIT = _hold(
     "call_limit", _A, 5 * _MINUTE, "The hourly limit of calls is used up; sending goes on later."
 )
 
+OUTSIDE_WINDOW = 131047
+
 #: For a code that is not in the table: loud, and tried a few times.
 UNKNOWN = _retry("unknown_error", "Meta answered with a code that is not known here.")
 
@@ -125,7 +127,7 @@ RULES: dict[int, Rule] = {
     131037: _NOT_REGISTERED,
     131042: _pause("payment_problem", _A, "Meta reports a payment problem of the account."),
     131045: _NOT_REGISTERED,
-    131047: _fail(
+    OUTSIDE_WINDOW: _fail(
         "outside_window",
         "The person has not written for 24 hours: only an approved template may be sent.",
     ),

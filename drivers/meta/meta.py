@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import structlog
 
 from drivers.driver import Host, Report, Send
-from drivers.meta.answers import NO_ANSWER, outcome_of
+from drivers.meta.answers import NO_ANSWER, outcome_by, outcome_of
 from drivers.meta.calls import Calls, NoAnswer, NotAllowed, NotSent
+from drivers.meta.errors import OUTSIDE_WINDOW, rule_of
 from drivers.meta.marks import mark
-from drivers.meta.payloads import payload
+from drivers.meta.payloads import OutsideWindow, payload
+from drivers.meta.windows import open_windows
 
 log = structlog.get_logger(__name__)
 
-#: Calls in flight of one process; each device has its own bound in its lane.
-IN_FLIGHT_LIMIT = 500
 #: Calls still in flight when the driver closes get this long to be answered.
 CLOSE_SECONDS = 3.0
 
@@ -48,10 +48,16 @@ class Meta:
         if calls is None:
             calls = self._calls[token] = Calls(self._base_url, token)
         path = f"/{self._version}/{number}/messages"
-        tasks = [
-            asyncio.create_task(self._send_one(calls, path, send, report), name="meta:send")
-            for send in batch
-        ]
+        # Without webhooks nobody here hears what persons write.
+        heard = await self._windows(batch) if device.get("app_secret") else None
+        tasks = []
+        for send in batch:
+            body = self._payload(send, None if heard is None else send.phone in heard)
+            if body is None:
+                _refuse(send, report)
+            else:
+                sending = self._send_one(calls, path, send, body, report)
+                tasks.append(asyncio.create_task(sending, name="meta:send"))
         self._in_flight.update(tasks)
         try:
             await asyncio.gather(*tasks)
@@ -60,9 +66,16 @@ class Meta:
                 task.cancel()
             self._in_flight.difference_update(tasks)
 
-    async def _send_one(self, calls: Calls, path: str, send: Send, report: Report) -> None:
+    async def _windows(self, batch: Sequence[Send]) -> set[str]:
+        return await open_windows(
+            self._host.pool, batch[0].device_id, list({send.phone for send in batch})
+        )
+
+    async def _send_one(
+        self, calls: Calls, path: str, send: Send, body: bytes, report: Report
+    ) -> None:
         try:
-            answer = await calls.post(path, self._payload(send), lambda: report.begin(send))
+            answer = await calls.post(path, body, lambda: report.begin(send))
         except (NotAllowed, NotSent):
             return
         except NoAnswer as error:
@@ -71,9 +84,12 @@ class Meta:
         else:
             report.done(send, outcome_of(answer))
 
-    def _payload(self, send: Send) -> bytes:
+    def _payload(self, send: Send, window_open: bool | None) -> bytes | None:
         proof = mark(self._host.secret, send.device_id, send.message_id, send.attempt)
-        return payload(send, proof)
+        try:
+            return payload(send, proof, window_open=window_open)
+        except OutsideWindow:
+            return None
 
     async def close(self) -> None:
         """Wait a moment for answers; what is still open then was taken or not, nobody knows."""
@@ -81,3 +97,9 @@ class Meta:
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=CLOSE_SECONDS)
         await asyncio.gather(*(calls.close() for calls in self._calls.values()))
+
+
+def _refuse(send: Send, report: Report) -> None:
+    """Fail what Meta would refuse, without asking it."""
+    if report.begin(send):
+        report.done(send, outcome_by(rule_of(OUTSIDE_WINDOW), OUTSIDE_WINDOW))

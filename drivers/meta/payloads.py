@@ -10,22 +10,35 @@ import orjson
 from drivers.driver import Send
 
 
-def payload(send: Send, mark: str) -> bytes:
-    """The request that sends this message; `options` say when it is a template or media."""
+class OutsideWindow(Exception):
+    """Only an approved template may be sent to this person now, and the message names none."""
+
+
+def payload(send: Send, mark: str, *, window_open: bool | None) -> bytes:
+    """The request that sends this message; raises OutsideWindow.
+
+    `options` of a message may hold `media`, and `meta`, the approved template of the same words. It
+    goes instead of them unless the window is open, and always when it is no mere fallback. Where
+    nobody knows of the window (None), Meta is left to judge words that have no template.
+    """
     options = send.options or {}
+    template = options.get("meta")
     document: dict[str, Any] = {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
         "to": send.phone,
         "biz_opaque_callback_data": mark,
     }
-    if template := options.get("meta"):
+    if template and not (window_open and template["fallback"]):
         document |= {"type": "template", "template": _template(template)}
+    elif window_open is False:
+        raise OutsideWindow
     elif media := options.get("media"):
         document |= {"type": media["type"], media["type"]: _media(media, send.body)}
     else:
-        text = {"body": send.body, "preview_url": bool(options.get("preview_url"))}
-        document |= {"type": "text", "text": text}
+        # A link is shown with a preview, as the app itself does.
+        preview = "https://" in send.body or "http://" in send.body
+        document |= {"type": "text", "text": {"body": send.body, "preview_url": preview}}
     return orjson.dumps(document)
 
 
@@ -38,10 +51,9 @@ def _template(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _media(media: Mapping[str, Any], body: str) -> dict[str, Any]:
-    found = {"id": media["id"]} if media.get("id") else {"link": media["url"]}
-    caption = media.get("caption") or body
-    if caption and media["type"] != "audio":
-        found["caption"] = caption
+    found = {"link": media["url"]}
+    if media["type"] != "audio":
+        found["caption"] = media.get("caption") or body
     if media["type"] == "document" and media.get("filename"):
         found["filename"] = media["filename"]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -15,7 +16,7 @@ from service.bus.delivery import Delivery
 from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
 from service.core.text import storable
 from service.record.recorder import Recorder
-from service.store.pool import UNAVAILABLE
+from service.store.pool import CONFLICTS, UNAVAILABLE
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,8 @@ class CallbackConsumer:
             await delivery.reject()
             return
         failpoints.hit("callbacks.received")
+        if callbacks.inbound:
+            await self._hear(callbacks.inbound)
         for message in callbacks.inbound:
             if _OPT_OUT.fullmatch(message.text):
                 await self._opt_out(message)
@@ -67,18 +70,29 @@ class CallbackConsumer:
         failpoints.hit("callbacks.recorded")
         await delivery.ack()
 
+    async def _hear(self, messages: Sequence[InboundItem]) -> None:
+        heard = [(message.device_id, message.phone, message.at) for message in messages]
+        await _until_written("hear", lambda: self._recorder.hear(heard))
+
     async def _opt_out(self, message: InboundItem) -> None:
-        """Opt out, however long the database is away: handing it back would count against it."""
-        while True:
-            try:
-                await self._recorder.opt_out(
-                    device_id=message.device_id, phone=message.phone, at=message.at
-                )
-            except UNAVAILABLE as error:
-                log.warning("opt_out_deferred", error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return
+        await _until_written(
+            "opt_out",
+            lambda: self._recorder.opt_out(
+                device_id=message.device_id, phone=message.phone, at=message.at
+            ),
+        )
+
+
+async def _until_written(what: str, write: Callable[[], Awaitable[None]]) -> None:
+    """Write, however long the database is away: handing it back would count against it."""
+    while True:
+        try:
+            await write()
+        except (*UNAVAILABLE, *CONFLICTS) as error:
+            log.warning("callback_deferred", what=what, error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return
 
 
 def _change(item: CallbackItem) -> Change:

@@ -66,6 +66,11 @@ class Recorder:
         """Write these; the future is done when they are committed."""
         return self._group.put(changes)
 
+    async def hear(self, heard: Sequence[tuple[int, str, datetime]]) -> None:
+        """Note when persons wrote to devices: device, phone and time of each message."""
+        async with self._pool.acquire() as connection:
+            await record.hear(connection, heard)
+
     async def opt_out(self, *, device_id: int, phone: str, at: datetime) -> None:
         """Opt a person out of the device's account, with its public event."""
         async with self._pool.acquire() as connection, connection.transaction():

@@ -90,6 +90,16 @@ async def opt_out(
     return await connection.fetchrow(_SQL["opt_out"], device_id, phone, at)
 
 
+async def hear(connection: Connection, heard: Sequence[tuple[int, str, datetime]]) -> None:
+    """Note when persons wrote to devices: device, phone and time of each message."""
+    await connection.execute(
+        _SQL["hear"],
+        [device_id for device_id, _, _ in heard],
+        [phone for _, phone, _ in heard],
+        [at for _, _, at in heard],
+    )
+
+
 async def put_event(
     connection: Connection, *, routing_key: str, event_type: str, body: bytes
 ) -> int:

@@ -200,7 +200,8 @@ class MetaSide:
         await self._api.reappear()
 
     async def _settings(self, device_id: int) -> Mapping[str, str]:
-        return self._known()[device_id]
+        # Where the driver is told of no app, it leaves the windows of 24 hours to Meta.
+        return self._known()[device_id] | {"app_secret": ""}
 
     def _known(self) -> dict[int, dict[str, str]]:
         return {

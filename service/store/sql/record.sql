@@ -130,3 +130,12 @@ RETURNING id, account_id
 -- Hand over one public event.
 INSERT INTO outbox (exchange, routing_key, type, body) VALUES ('hantar.events', $1, $2, $3)
 RETURNING id
+
+-- name: hear
+-- Note when these persons wrote to these devices last.
+INSERT INTO conversations AS c (device_id, phone, heard_at)
+SELECT n.device_id, n.phone, max(n.at)
+FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS n (device_id, phone, at)
+GROUP BY n.device_id, n.phone ORDER BY n.device_id, n.phone
+ON CONFLICT (device_id, phone) DO UPDATE SET heard_at = EXCLUDED.heard_at
+WHERE c.heard_at < EXCLUDED.heard_at

@@ -15,7 +15,7 @@ from drivers.meta.payloads import payload
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
 
 PHONE = "+60123456789"
-BODY = payload(Send(7, 1, 1, 1, PHONE, "Salam"), "7.1")
+BODY = payload(Send(7, 1, 1, 1, PHONE, "Salam"), "7.1", window_open=True)
 
 
 def allow() -> bool:

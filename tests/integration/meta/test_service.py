@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 
 import orjson
 import pytest
 
+from service.store import record
 from service.store.pool import Pool
 from tests.integration.meta.conftest import SECRET
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number, sign
@@ -31,7 +33,16 @@ async def account(hantar: Hantar, number: Number) -> Account:
     answer = await hantar.post("/devices", account, device_of(number))
     assert answer.status == 201, answer.json
     assert answer.json["data"]["state"] == "ready"
+    await hear(hantar, account, [PHONE])
     return account
+
+
+async def hear(hantar: Hantar, account: Account, phones: Sequence[str]) -> None:
+    """These persons have just written to the account's device."""
+    async with hantar.pool.acquire() as connection:
+        device_id = await connection.fetchval("SELECT max(id) FROM devices")
+        now = datetime.now(UTC)
+        await record.hear(connection, [(device_id, phone, now) for phone in phones])
 
 
 def device_of(number: Number) -> dict[str, object]:
@@ -55,6 +66,7 @@ async def test_a_bulk_is_read_whatever_the_order_of_callbacks(
     cloud.default = Behaviour(statuses=("sent", "delivered", "read"))
     cloud.repeats, cloud.shuffled = 3, True
     items = [{"phone": f"+6012{n:07}", "body": f"Salam {n}"} for n in range(2_000_000, 2_000_200)]
+    await hear(hantar, account, [item["phone"] for item in items])
     answer = await hantar.post("/messages/bulk", account, {"messages": items})
     assert answer.status == 202
     assert len(answer.json["queued"]) == 200
@@ -195,6 +207,7 @@ async def test_a_flood_of_bad_signatures_loses_none_of_the_good_ones(
 ) -> None:
     cloud.webhook_url = None
     items = [{"phone": f"+6012{n:07}", "body": "Salam"} for n in range(2_000_000, 2_000_070)]
+    await hear(hantar, account, [item["phone"] for item in items])
     await hantar.post("/messages/bulk", account, {"messages": items})
     await asyncio.wait_for(cloud.received(70), 20)
     good = [
@@ -235,3 +248,23 @@ async def test_a_flood_of_bad_signatures_loses_none_of_the_good_ones(
         return bool(found == 70)
 
     await eventually(all_read)
+
+
+async def test_a_text_goes_only_to_who_wrote_within_a_day(
+    hantar: Hantar, account: Account, cloud: CloudApi, number: Number
+) -> None:
+    other = "+60123456780"
+    answer = await hantar.post("/messages/send", account, {"phone": other, "body": "Salam"})
+    message = await hantar.until(account, answer.json["data"]["id"], "failed")
+    assert message["error"]["code"] == "outside_window"
+    assert not cloud.journal
+    await cloud.write(number, other, "Hello?")
+
+    async def heard() -> bool:
+        return bool(
+            await hantar.pool.fetchval("SELECT true FROM conversations WHERE phone = $1", other)
+        )
+
+    await eventually(heard)
+    answer = await hantar.post("/messages/send", account, {"phone": other, "body": "Salam"})
+    await hantar.until(account, answer.json["data"]["id"], "delivered")
