@@ -60,7 +60,7 @@ def outcome_by(rule: Rule, code: int) -> Outcome:
     """The outcome that a rule prescribes; the code is kept for whoever asks."""
     if rule.action is Action.FAIL:
         return Failed(rule.name, f"{rule.sentence} (code {code})")
-    return Retry(rule.name, rule.after_seconds, rule.scope, rule.counts)
+    return Retry(rule.name, rule.after_seconds, rule.scope, rule.counts, rule.slows)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Rule:
     after_seconds: float | None = None
     #: whether the try counts towards the bound on attempts
     counts: bool = False
+    #: whether the device sends too fast, and has to slow down for a while
+    slows: bool = False
 
 
 _M, _R, _D, _T, _A = Scope.MESSAGE, Scope.RECIPIENT, Scope.DEVICE, Scope.TEMPLATE, Scope.ACCOUNT
@@ -48,8 +50,8 @@ def _retry(name: str, sentence: str, after: float | None = None) -> Rule:
     return Rule(name, _M, Action.RETRY, sentence, after, counts=True)
 
 
-def _hold(name: str, scope: Scope, after: float, sentence: str) -> Rule:
-    return Rule(name, scope, Action.HOLD, sentence, after)
+def _hold(name: str, scope: Scope, after: float, sentence: str, *, slows: bool = False) -> Rule:
+    return Rule(name, scope, Action.HOLD, sentence, after, slows=slows)
 
 
 def _pause(name: str, scope: Scope, sentence: str) -> Rule:
@@ -78,10 +80,18 @@ _NOT_REGISTERED = _pause(
     "The number is not registered with the Cloud API, or its display name is not approved.",
 )
 _BUSY = _hold(
-    "throttled", _D, 2.0, "The number sends faster than Meta allows; it slows down by itself."
+    "throttled",
+    _D,
+    2.0,
+    "The number sends faster than Meta allows; it slows down by itself.",
+    slows=True,
 )
 _CALL_LIMIT = _hold(
-    "call_limit", _A, 5 * _MINUTE, "The hourly limit of calls is used up; sending goes on later."
+    "call_limit",
+    _A,
+    5 * _MINUTE,
+    "The hourly limit of calls is used up; sending goes on later.",
+    slows=True,
 )
 
 OUTSIDE_WINDOW = 131047
