@@ -11,6 +11,7 @@ CALLBACKS_TYPE = "hantar.callbacks.v1"
 STATUS_TYPE = "hantar.message.status.v1"
 OPTED_OUT_TYPE = "hantar.contact.opted_out.v1"
 DEVICE_STATE_TYPE = "hantar.device.state.v1"
+CAMPAIGN_TYPE = "hantar.campaign.status.v1"
 
 #: more ids a command bring nothing end to end
 DISPATCH_PACK = 100

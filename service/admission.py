@@ -56,7 +56,7 @@ async def resolve(
     for draft in drafts:
         try:
             contact = contacts.get(draft.phone)
-            device = _device(devices, draft.options.device)
+            device = choose_device(devices, draft.options.device)
             body = _body(draft, contact, templates)
             if contact is not None and contact.opted_out:
                 raise invalid("phone", "The recipient has opted out.", code="opted_out")
@@ -71,7 +71,7 @@ async def resolve(
     return ready, rejected
 
 
-def _device(devices: Sequence[Device], wanted: int | None) -> Device:
+def choose_device(devices: Sequence[Device], wanted: int | None) -> Device:
     """The device asked for, or the default: flagged, else the only one, else the first ready."""
     if wanted is not None:
         for device in devices:
@@ -110,7 +110,7 @@ async def write(connection: Connection, account_id: int, ready: Sequence[Ready])
     count = len(ready)
     # A quick refusal without a lock, so that a poor account costs no work.
     if await store.balance(connection, account_id) < count:
-        raise _too_few_credits(count)
+        raise too_few_credits(count)
     contact_ids = await _save_contacts(connection, account_id, ready)
     ids: list[int] = [0] * count
     statuses = [""] * count
@@ -125,7 +125,7 @@ async def write(connection: Connection, account_id: int, ready: Sequence[Ready])
         if shared.status == "scheduled":
             await store.park_scheduled(connection, made, shared)
         else:
-            commands += _commands(ready[places[0]].device, shared, made)
+            commands += dispatch_commands(ready[places[0]].device.shard, shared, made)
     reserved = await store.reserve(
         connection,
         account_id,
@@ -136,7 +136,7 @@ async def write(connection: Connection, account_id: int, ready: Sequence[Ready])
         commands=commands,
     )
     if reserved is None:
-        raise _too_few_credits(count)
+        raise too_few_credits(count)
     failpoints.hit("accept.reserved")
     return Written(ids, statuses, reserved.balance, reserved.entries)
 
@@ -187,18 +187,22 @@ def _new_message(item: Ready, contact_ids: dict[str, int]) -> NewMessage:
     )
 
 
-def _commands(device: Device, shared: Shared, ids: Sequence[int]) -> list[tuple[str, bytes]]:
-    routing_key = dispatch_queue(device.shard, express=shared.priority < 2)
+def dispatch_commands(shard: int, shared: Shared, ids: Sequence[int]) -> list[tuple[str, bytes]]:
+    """The commands that send these messages: routing key and body of each."""
+    routing_key = dispatch_queue(shard, express=shared.priority < 2)
+    flow = shared.campaign_id or 0
+    packs = [
+        list(ids[start : start + DISPATCH_PACK]) for start in range(0, len(ids), DISPATCH_PACK)
+    ]
     return [
         (
             routing_key,
-            msgspec.json.encode(
-                Dispatch(device.id, shared.priority, list(ids[start : start + DISPATCH_PACK]))
-            ),
+            msgspec.json.encode(Dispatch(shared.device_id, shared.priority, pack, flow)),
         )
-        for start in range(0, len(ids), DISPATCH_PACK)
+        for pack in packs
     ]
 
 
-def _too_few_credits(needed: int) -> Problem:
+def too_few_credits(needed: int) -> Problem:
+    """The 402 Problem."""
     return Problem(402, "insufficient_credits", f"The account lacks credits for {needed} messages.")

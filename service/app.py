@@ -23,6 +23,7 @@ from service.bus.amqp import AmqpBus
 from service.bus.bus import Bus, Outgoing
 from service.bus.local import LocalBus
 from service.bus.topology import CALLBACKS, topology
+from service.campaigns import Campaigns as CampaignTaking
 from service.core.addresses import Network, read_networks
 from service.core.quota import Quota
 from service.core.sealing import Seal
@@ -30,6 +31,7 @@ from service.dispatch.dispatcher import Dispatcher
 from service.ingress.application import application
 from service.ingress.auth import Authentication
 from service.ingress.callbacks import CallbackDoors
+from service.ingress.campaigns import Campaigns
 from service.ingress.contacts import Contacts
 from service.ingress.cors import Cors
 from service.ingress.credits import Credits
@@ -46,6 +48,7 @@ from service.ingress.ops import ops_application
 from service.ingress.pages import Cursors
 from service.ingress.templates import Templates
 from service.ingress.webhooks import WebhookEndpoints
+from service.intake.campaigns import Campaigns as CampaignWork
 from service.intake.imports import Imports as ImportWork
 from service.once import Once
 from service.record.callbacks import CallbackConsumer
@@ -135,9 +138,9 @@ class App:
         if settings.has_role("recorder"):
             await self._recorder_role(pool, bus, relay, recorder)
         if settings.has_role("intake"):
-            imports = ImportWork(pool)
-            imports.start()
-            self._on_stop("imports", imports.close)
+            for work in (ImportWork(pool), CampaignWork(pool, relay.offer, lambda: gate.open)):
+                work.start()
+                self._on_stop(f"work on {work.what}s", work.close)
         if settings.has_role("dispatcher"):
             dispatcher = await self._dispatcher_role(
                 pool, bus, recorder, device_settings, installation.secret
@@ -154,6 +157,7 @@ class App:
                 Groups(pool, once, lists),
                 Templates(pool, once, lists),
                 Devices(pool, once, lists, self._seal, KINDS, shards=installation.shards),
+                Campaigns(pool, CampaignTaking(once), gate, lists),
                 Credits(pool, lists),
                 WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]

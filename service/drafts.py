@@ -101,7 +101,7 @@ def _draft(index: int, raw_phone: str, options: SendOptions, priority: int, now:
     if phone is None:
         raise invalid("phone", "The phone is not a Malaysian number.", code="invalid_phone")
     _check_texts(options)
-    _check_times(options, now)
+    check_times(options.send_at, options.expires_at, now)
     if options.priority is not None:
         priority = PRIORITIES[options.priority]
     body, template = _content(options)
@@ -119,8 +119,8 @@ def _check_texts(options: SendOptions) -> None:
             raise invalid(field, error)
 
 
-def _check_times(options: SendOptions, now: datetime) -> None:
-    send_at, expires_at = options.send_at, options.expires_at
+def check_times(send_at: datetime | None, expires_at: datetime | None, now: datetime) -> None:
+    """Raises the Problem of a time that lies where none may."""
     if send_at is not None and not now - PAST_LIMIT <= send_at <= now + AHEAD_LIMIT:
         raise invalid("send_at", "Must be at most a minute past and a year ahead.")
     if expires_at is not None and not max(now, send_at or now) < expires_at <= _LATEST:

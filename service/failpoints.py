@@ -51,11 +51,12 @@ POINTS = frozenset(
         # what nothing else would come back to
         "dead.parked",
         "doubts.before_commit",
-        "import.before_commit",
-        "import.committed",
         "webhook.taken",
         "webhook.answered",
         "webhook.noted",
+        # an import or a campaign, chunk by chunk
+        "chunk.before_commit",
+        "chunk.committed",
     }
 )
 _RULE = re.compile(

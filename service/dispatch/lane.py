@@ -238,11 +238,15 @@ class Lane:
             self._finish(entry, Status.EXPIRED, "expired", "its time passed before it was sent")
         elif verdict in _SKIPPED:
             self._finish(entry, Status.SKIPPED, verdict, _SKIPPED[verdict])
+        elif verdict == "cancelled":
+            self._finish(entry, Status.CANCELLED)
         else:
             self._backlog.forget([entry])
             entry.settle()
 
-    def _finish(self, entry: Entry, status: Status, code: str, detail: str) -> None:
+    def _finish(
+        self, entry: Entry, status: Status, code: str | None = None, detail: str | None = None
+    ) -> None:
         change = Change(
             entry.message_id, 0, status, datetime.now(UTC), error_code=code, error_detail=detail
         )

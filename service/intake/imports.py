@@ -1,29 +1,28 @@
-"""Works off imports of contacts, chunk by chunk, each in a transaction of its own."""
+"""Works off imports of contacts, chunk by chunk."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import structlog
 
-from service import failpoints
 from service.core.phone import normalise
 from service.core.text import attributes_error, name_error
+from service.intake.rounds import CHUNK_SECONDS, Rounds
 from service.store import groups
 from service.store import imports as store
 from service.store.imports import Row, RowError
-from service.store.pool import CONFLICTS, UNAVAILABLE, Connection, Pool
+from service.store.outbox import Entry
+from service.store.pool import Connection
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 0.5
 #: An import that ended is kept so long, as it holds phones as they were given.
 KEEP_SECONDS = 30 * 24 * 3600.0
-#: A chunk takes some 50 ms; what takes longer waits for somebody who may be dead.
-CHUNK_SECONDS = 30.0
 _NAME_LIMIT_CHARS = 255
 _SHOWN_CHARS = 64
 _PLACES = ("phone", "name", "external_id")
@@ -39,65 +38,22 @@ class _Sorted:
     again: int = 0
 
 
-class Imports:
-    """Works off one chunk after the other; accounts take turns, the imports of one go in order.
+class Imports(Rounds):
+    """Works off imports; accounts take turns, the imports of one go in order."""
 
-    A chunk is taken out, applied and counted in one transaction: whoever dies in the middle has
-    done nothing of it.
-    """
+    what = "import"
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._task: asyncio.Task[None] | None = None
+    async def _take(self, connection: Connection) -> Any:
+        return await store.take(connection)
 
-    def start(self) -> None:
-        """Begin to work."""
-        self._task = asyncio.create_task(self._run(), name="imports")
+    async def _work_off(self, connection: Connection, taken: Any) -> Sequence[Entry]:
+        await _work_off(connection, taken)
+        return ()
 
-    async def close(self) -> None:
-        """Stop; the chunk in hand is rolled back."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def _give_up(self, connection: Connection, taken: Any) -> None:
+        await store.fail(connection, taken["id"], _FAILED)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                worked = await self.work_once() or await self.forget_once()
-            except (*UNAVAILABLE, *CONFLICTS) as error:
-                worked = False
-                log.warning("import_deferred", error=type(error).__name__)
-            except Exception as error:  # noqa: BLE001 - the next round may find the fault mended
-                worked = False
-                # Without its text, which may quote a row.
-                log.error("import_round_failed", error=type(error).__name__)
-            if not worked:
-                await asyncio.sleep(LOOK_SECONDS)
-
-    async def work_once(self) -> bool:
-        """One chunk; whether there was one. Raises what a database that is away raises."""
-        async with (
-            asyncio.timeout(CHUNK_SECONDS),
-            self._pool.acquire() as connection,
-            connection.transaction(),
-        ):
-            taken = await store.take(connection)
-            if taken is None:
-                return False
-            try:
-                # Undone alone, so that the import can be ended where a chunk cannot be worked off.
-                async with connection.transaction():
-                    await _work_off(connection, taken)
-            except (*UNAVAILABLE, *CONFLICTS):
-                raise
-            except Exception as error:  # noqa: BLE001 - else it would be tried for ever
-                log.error("import_failed", import_id=taken["id"], error=type(error).__name__)
-                await store.fail(connection, taken["id"], _FAILED)
-            failpoints.hit("import.before_commit")
-        failpoints.hit("import.committed")
-        return True
-
-    async def forget_once(self) -> bool:
+    async def tidy_once(self) -> bool:
         """Drop one import of long ago; whether there was one."""
         async with asyncio.timeout(CHUNK_SECONDS), self._pool.acquire() as connection:
             return await store.forget(connection, after_seconds=KEEP_SECONDS)

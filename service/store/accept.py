@@ -59,6 +59,9 @@ class Shared:
     delivery: str
     send_at: datetime | None
     expires_at: datetime | None
+    campaign_id: int | None = None
+    #: None for a recipient that was never paid for
+    credit: str | None = "reserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ async def insert_messages(
         shared.delivery,
         shared.send_at,
         shared.expires_at,
+        shared.campaign_id,
+        shared.credit,
     )
     return [row["id"] for row in rows]
 
@@ -190,10 +195,11 @@ async def reserve(
     account_id: int,
     count: int,
     *,
-    message_id: int | None,
-    exchange: str,
-    command_type: str,
-    commands: Sequence[tuple[str, bytes]],
+    message_id: int | None = None,
+    campaign_id: int | None = None,
+    exchange: str = "",
+    command_type: str = "",
+    commands: Sequence[tuple[str, bytes]] = (),
 ) -> Reserved | None:
     """Reserve `count` credits and write the commands, as the last act; None: too few credits."""
     row = await connection.fetchrow(
@@ -205,6 +211,7 @@ async def reserve(
         command_type,
         [routing_key for routing_key, _ in commands],
         [body for _, body in commands],
+        campaign_id,
     )
     if row is None:
         return None

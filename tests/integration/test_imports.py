@@ -122,7 +122,7 @@ async def test_an_import_is_forgotten_after_a_month(hantar: Hantar, account: Acc
             import_id,
             age,
         )
-    assert [await work.forget_once() for _ in range(2)] == [True, False]
+    assert [await work.tidy_once() for _ in range(2)] == [True, False]
     listed = (await hantar.get("/contacts/imports", account)).json["data"]
     assert [row["id"] for row in listed] == [waiting, young]
     check_problem(await hantar.get(f"/contacts/imports/{old}", account), 404, "not_found")

@@ -51,11 +51,11 @@ RETURNING id, phone
 INSERT INTO messages (
     phone, body, reference, contact_id,
     account_id, device_id, template_id, status, priority, delivery, send_at, expires_at,
-    queued_at
+    campaign_id, credit, queued_at
 )
 SELECT n.phone, n.body, n.reference, n.contact_id,
     $5::bigint, $6::bigint, $7::bigint, $8::message_status, $9::smallint, $10::message_delivery,
-    $11::timestamptz, $12::timestamptz,
+    $11::timestamptz, $12::timestamptz, $13::bigint, $14::message_credit,
     CASE WHEN $8::message_status = 'queued' THEN now() END
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
     AS n (phone, body, reference, contact_id)
@@ -76,8 +76,8 @@ SELECT balance FROM accounts WHERE id = $1
 WITH account AS (
     UPDATE accounts SET balance = balance - $2 WHERE id = $1 AND balance >= $2 RETURNING balance
 ), entry AS (
-    INSERT INTO ledger (account_id, type, count, message_id, balance_after)
-    SELECT $1, 'reserve', $2, $3, balance FROM account
+    INSERT INTO ledger (account_id, type, count, message_id, campaign_id, balance_after)
+    SELECT $1, 'reserve', $2, $3, $8, balance FROM account
 ), command AS (
     INSERT INTO outbox (exchange, routing_key, type, body)
     SELECT $4, c.routing_key, $5, c.body

@@ -7,10 +7,15 @@ WITH books AS (
         sum(amount) FILTER (WHERE book = 'spent') AS spent
     FROM ledger_postings GROUP BY account_id
 ), held AS (
-    SELECT account_id,
-        count(*) FILTER (WHERE credit = 'reserved') AS reserved,
-        count(*) FILTER (WHERE credit = 'settled') AS spent
-    FROM messages GROUP BY account_id
+    SELECT account_id, sum(reserved) AS reserved, sum(spent) AS spent
+    FROM (
+        SELECT account_id, count(*) FILTER (WHERE credit = 'reserved') AS reserved,
+            count(*) FILTER (WHERE credit = 'settled') AS spent
+        FROM messages GROUP BY account_id
+        UNION ALL
+        -- recipients of campaigns that are not messages yet
+        SELECT account_id, sum(pending), 0 FROM campaigns GROUP BY account_id
+    ) h GROUP BY account_id
 )
 SELECT a.id AS account_id, a.balance,
     COALESCE(b.available, 0)::bigint AS ledger_available,

@@ -2,10 +2,10 @@
 -- Take queued messages for one attempt each, and say of every row it held what became of it.
 -- Only the owner of a shard's current epoch gets any. A row that another transaction holds is
 -- left out, as waiting for it would hold up the whole group. Nothing is claimed that is parked
--- for later, expired, opted out of, or whose device or account is held or paused. Budgets over
--- more than a minute are counted here, longer by $8: so long may pass from the claim to its call.
--- A message of a device that has some is `counted` until they have spoken, in the order of $1;
--- for all others there is nothing to count.
+-- for later, expired, opted out of, or whose device, account or campaign is held, paused or
+-- cancelled. Budgets over more than a minute are counted here, longer by $8: so long may pass from
+-- the claim to its call. A message of a device that has some is `counted` until they have spoken,
+-- in the order of $1; for all others there is nothing to count.
 WITH own AS (
     SELECT l.shard, l.epoch
     FROM unnest($5::int[], $6::bigint[]) AS o (shard, epoch)
@@ -21,11 +21,12 @@ WITH own AS (
     SELECT h.id, h.device_id, h.campaign_id, h.phone, h.priority, h.expires_at, own.shard,
         own.epoch, own.epoch + d.fence AS call_epoch,
         CASE
+            WHEN k.status = 'cancelled' THEN 'cancelled'
             WHEN h.expires_at <= now() THEN 'expired'
             WHEN c.opted_out_at IS NOT NULL THEN 'opted_out'
             WHEN p.not_before > now() THEN 'parked'
             WHEN d.deleted_at IS NOT NULL THEN 'no_device'
-            WHEN d.paused THEN 'paused'
+            WHEN d.paused OR k.status = 'paused' THEN 'paused'
             WHEN d.state NOT IN ('ready', 'throttled') THEN 'not_ready'
             WHEN GREATEST(d.hold_until, a.hold_until) > now() THEN 'held'
             WHEN q.until IS NOT NULL THEN 'quiet_hours'
@@ -40,6 +41,7 @@ WITH own AS (
     JOIN own ON own.shard = d.shard
     JOIN accounts a ON a.id = h.account_id
     LEFT JOIN contacts c ON c.account_id = h.account_id AND c.phone = h.phone
+    LEFT JOIN campaigns k ON k.id = h.campaign_id
     LEFT JOIN parked p ON p.message_id = h.id
     LEFT JOIN LATERAL (
         SELECT COALESCE(
@@ -280,7 +282,7 @@ ON CONFLICT (message_id) DO NOTHING
 -- name: due
 -- The heads of the flows of these devices, as many of each as its share of the room. The flows are
 -- found by leaping from one to the next in the index, however many messages wait in each; those
--- that need nothing are left out.
+-- that need nothing or whose campaign is paused are left out.
 WITH RECURSIVE flows AS (
     SELECT w.device_id, w.room, f.priority, f.flow
     FROM unnest($1::bigint[], $2::int[]) AS w (device_id, room)
@@ -303,7 +305,7 @@ WITH RECURSIVE flows AS (
     WHERE NOT EXISTS (
         SELECT FROM unnest($3::bigint[], $4::int[], $5::bigint[]) AS s (device_id, priority, flow)
         WHERE (s.device_id, s.priority, s.flow) = (f.device_id, f.priority, f.flow)
-    )
+    ) AND NOT EXISTS (SELECT FROM campaigns k WHERE k.id = f.flow AND k.status = 'paused')
 )
 SELECT w.device_id, w.priority, w.flow, w.most, p.message_id
 FROM wanted w
