@@ -78,17 +78,16 @@ COVERED = {
     "5.5-79": "the index of each item",
     "5.5-80": "too few credits for all",
     "5.5-81": "a recipient who has opted out",
+    "5.5-82": "a campaign for nobody, or for somebody several times",
+    "5.5-83": "a body and a template, or neither",
+    "5.5-84": "contact ids that are repeated, foreign, too many, or no numbers",
     "5.5-85": "idempotency keys that are none",
 }
 
-_CAMPAIGNS = "comes with campaigns"
 _INTAKE = "comes with the AMQP door"
 _META = "comes with the Meta driver"
 
 LATER = {
-    "5.5-82": _CAMPAIGNS,
-    "5.5-83": _CAMPAIGNS,
-    "5.5-84": _CAMPAIGNS,
     "5.6-86": _INTAKE,
     "5.6-87": _INTAKE,
     "5.6-88": _INTAKE,
