@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import secrets
 import sys
 import time
@@ -12,7 +13,16 @@ from tests.fault import cases
 from tests.fault.case import CASES, Outcome, run_case
 from tests.fault.servers import Servers
 
-COLUMNS = ("acknowledged", "ok", "lost", "unexpected", "duplicated", "recovered", "calls")
+COLUMNS = (
+    "acknowledged",
+    "ok",
+    "lost",
+    "unexpected",
+    "duplicated",
+    "recovered",
+    "in_doubt",
+    "calls",
+)
 
 
 def say(text: str) -> None:
@@ -47,6 +57,8 @@ async def run(numbers: list[str], seed: int) -> list[Outcome]:
 
 
 def main() -> int:
+    # Of lost connections there will be many.
+    logging.disable(logging.CRITICAL)
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int)
     parser.add_argument("--case", default="")

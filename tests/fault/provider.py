@@ -62,7 +62,8 @@ class Provider:
                     listening = asyncio.create_task(self._call_back(writer), name="callbacks")
                 elif "ack" in request:
                     self.given.pop(request["ack"], None)
-                    self.acked[request["ack"]].set()
+                    if (acked := self.acked.get(request["ack"])) is not None:
+                        acked.set()  # else it came too late, and they are told again
                 else:
                     writer.write(orjson.dumps(self._control(request["control"])) + b"\n")
         except OSError:

@@ -95,6 +95,7 @@ class Wire:
                 break
             number = next(self._numbers)
             future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+            before = time.monotonic()
             if not report.begin(send):
                 continue
             connection.waiting[number] = future
@@ -105,6 +106,8 @@ class Wire:
                 "epoch": send.epoch,
                 "phone": send.phone,
                 "pid": os.getpid(),
+                # The engine took its time of the call between these two.
+                "before": before,
                 "at": time.monotonic(),
             }
             connection.writer.write(orjson.dumps({"n": number, "send": call}) + b"\n")

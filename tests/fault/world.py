@@ -184,6 +184,7 @@ class World:
         fail: str = "",
         proxied: bool = False,
         settings: dict[str, str] | None = None,
+        ready: bool = True,
     ) -> list[Child]:
         """A process for each of these, all ready; `fail` arms the failpoints of all of them.
 
@@ -193,7 +194,8 @@ class World:
             await self._start(role, fail=fail, proxied=proxied, settings=settings or {})
             for role in roles
         ]
-        await asyncio.gather(*(child.process.ready() for child in started))
+        if ready:
+            await asyncio.gather(*(child.process.ready() for child in started))
         return started
 
     async def _start(

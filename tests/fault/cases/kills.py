@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from tests.fault.case import Case, add, load
+from tests.fault.case import Case, add, case, load
 from tests.fault.world import World
+
+INGRESS, DISPATCHER, RECORDER = ROLES = ("ingress", "dispatcher", "recorder,intake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,13 @@ class At:
     rule: str
     bulk: int = 240
     singles: int = 30
+    #: how the provider behaves, if not as usual
+    script: str = ""
 
     async def run(self, world: World) -> None:
-        others = [
-            role for role in ("ingress", "dispatcher", "recorder,intake") if role != self.role
-        ]
+        if self.script:
+            await world.provider.tell(default=SCRIPTS[self.script])
+        others = [role for role in ROLES if role != self.role]
         await asyncio.gather(world.start(*others), world.start(self.role, fail=self.rule))
         working = asyncio.create_task(load(world, bulk=self.bulk, singles=self.singles))
         try:
@@ -32,21 +36,109 @@ class At:
             await working
 
 
-_INGRESS, _DISPATCHER, _RECORDER = "ingress", "dispatcher", "recorder,intake"
-_ONLY_BULK = {"bulk": 240, "singles": 0}
+SCRIPTS = {
+    "refused later": {
+        "answer": "sent",
+        "accept": True,
+        "callbacks": [["sent", 0.05], ["failed", 0.3]],
+    },
+    "busy": {"answer": "retry", "accept": False, "after": 0.3, "code": "busy"},
+}
 TABLE = [
-    At("F01", "killed after auth, before anything is written", _INGRESS, "accept.begun=kill@12"),
-    At("F02a", "killed after insert and debit, before commit", _INGRESS, "accept.reserved=kill@9"),
-    At("F02b", "killed right before commit", _INGRESS, "accept.before_commit=kill@9"),
-    At("F03", "killed after commit, before publish", _INGRESS, "accept.committed=kill@9"),
+    At("F01", "killed after auth, before anything is written", INGRESS, "accept.begun=kill@12"),
+    At("F01b", "connection lost after auth", INGRESS, "accept.begun=raise@12"),
+    At("F02a", "killed after insert and debit, before commit", INGRESS, "accept.reserved=kill@9"),
+    At("F02b", "killed right before commit", INGRESS, "accept.before_commit=kill@9"),
+    At("F02c", "connection lost right before commit", INGRESS, "accept.before_commit=raise@9"),
+    At("F03a", "killed after commit, before publish", INGRESS, "accept.committed=kill@9"),
+    At("F03b", "lost its way after commit: answers 503", INGRESS, "accept.committed=raise@9"),
+    At("F04a", "killed after the confirm, entry still there", INGRESS, "relay.confirmed=kill@9"),
+    At("F04b", "killed right before the publish", INGRESS, "relay.before_publish=kill@9"),
+    At("F04c", "every third confirm is lost", INGRESS, "relay.confirmed=raise%.3/7"),
+    At("F06a", "killed when the entry is gone", INGRESS, "relay.deleted=kill@5"),
+    At("F07a", "killed in a bulk of 1000, rows written", INGRESS, "accept.inserted=kill", 1000, 0),
+    At("F07b", "killed in a bulk of 1000, debited", INGRESS, "accept.reserved=kill", 1000, 0),
+    At("F07c", "killed in a bulk of 1000, committed", INGRESS, "accept.committed=kill", 1000, 0),
+    At("F40a", "killed after delivery, before the claim", DISPATCHER, "dispatch.received=kill@8"),
+    At("F40b", "killed right before the claim", DISPATCHER, "claim.before=kill@12"),
+    At("F40c", "killed after the claim, before the call", DISPATCHER, "claim.committed=kill@12"),
+    At("F40d", "killed right before the call", DISPATCHER, "call.before=kill@25"),
+    At("F40e", "killed with the answer in hand, unrecorded", DISPATCHER, "call.answered=kill@25"),
+    At("F40f", "killed before the outcome's commit", DISPATCHER, "record.before_commit=kill@9"),
+    At("F40g", "killed after it, before its event", DISPATCHER, "record.committed=kill@9"),
+    At("F40h", "killed after the event, before the ack", DISPATCHER, "dispatch.before_ack=kill@9"),
+    At("F40i", "killed after the ack", DISPATCHER, "dispatch.acked=kill@9"),
+    At("F40j", "the answer of a claim is lost", DISPATCHER, "claim.committed=raise@9"),
+    At("F40k", "a claim in five is lost", DISPATCHER, "claim.committed=raise%.2/3"),
+    At("F40l", "every fifth outcome's commit is lost", DISPATCHER, "record.committed=raise%.2/5"),
+    At("F42c", "stands still for three leases in a claim", DISPATCHER, "claim.committed=sleep:3@9"),
+    At("F42d", "stands still for three leases at a call", DISPATCHER, "call.before=sleep:3@25"),
+    At("F42e", "stands still for three leases at a beat", DISPATCHER, "lease.beaten=sleep:3@12"),
+    At("F70a", "recorder killed with callbacks in hand", RECORDER, "callbacks.received=kill@5"),
+    At("F70b", "recorder killed before the commit", RECORDER, "record.before_commit=kill@5"),
+    At("F70c", "recorder killed after it, before the ack", RECORDER, "callbacks.recorded=kill@5"),
     At(
-        "F04", "killed after the confirm, before the entry goes", _INGRESS, "relay.confirmed=kill@9"
+        "F70d",
+        "recorder killed inside a refund",
+        RECORDER,
+        "record.before_commit=kill@25",
+        script="refused later",
     ),
-    At("F40a", "killed after delivery, before the claim", _DISPATCHER, "dispatch.received=kill@8"),
-    At("F40b", "killed right before the claim", _DISPATCHER, "claim.before=kill@12"),
-    At("F40c", "killed after the claim, before the call", _DISPATCHER, "claim.committed=kill@12"),
-    At("F40d", "killed right before the call", _DISPATCHER, "call.before=kill@25"),
-    At("F40e", "killed with the answer in hand, unrecorded", _DISPATCHER, "call.answered=kill@25"),
+    At(
+        "F70e", "a commit in three of the recorder is lost", RECORDER, "record.committed=raise%.3/2"
+    ),
 ]
 for row in TABLE:
     add(Case(row.number, row.what, row.run))
+
+
+@case("F40m", "killed once more as the heir finds what was left")
+async def heir_dies_too(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    [child] = await world.start(DISPATCHER, fail="claim.committed=kill@12")
+    child.left = True
+    working = asyncio.create_task(load(world))
+    await world.until_fired()
+    child.process.kill()
+    world.start_again(child, fail="orphans.found=kill")
+    child.left = False
+    await world.until_fired(2)
+    await working
+
+
+@case("F40n", "killed as it decides on a message in doubt")
+async def decider_dies(world: World) -> None:
+    await world.start(INGRESS)
+    [recorder] = await world.start(RECORDER, fail="doubts.before_commit=kill@30")
+    await world.start(DISPATCHER, fail="claim.committed=kill@12")
+    recorder_load = asyncio.create_task(load(world))
+    await world.until_fired(2)
+    await recorder_load
+    assert recorder.starts == 2, "the recorder was to die once"
+
+
+@case("F41b", "killed as it parks the lane of a paused device")
+async def parker_dies(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    await world.start(DISPATCHER, fail="park.committed=kill")
+    working = asyncio.create_task(load(world, bulk=480))
+    await world.until_called(40)
+    device = next(iter(world.tenants[0].devices))
+    pause = "UPDATE devices SET paused = $2 WHERE id = $1 RETURNING id"
+    await world.query(pause, device, True)
+    await world.until_fired()
+    await working
+    await world.query(pause, device, False)
+
+
+@case("F42f", "a second dispatcher is killed as it takes a shard")
+async def taker_dies(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    first, *_ = await world.start(DISPATCHER)
+    working = asyncio.create_task(load(world, bulk=480))
+    await world.until_called(40)
+    await world.start(DISPATCHER, fail="lease.taken=kill", ready=False)
+    first.left = True
+    first.process.kill()
+    await world.until_fired()
+    await working

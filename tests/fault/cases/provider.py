@@ -1,0 +1,395 @@
+"""The provider refuses, hangs, lies or is out of reach; devices change amid their backlog."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+from tests.fault.case import Case, add, case, load
+from tests.fault.cases.amid import amid, usual
+from tests.fault.cases.kills import DISPATCHER, INGRESS, RECORDER
+from tests.fault.proxy import Proxy
+from tests.fault.world import LEASE_SECONDS, RATE, World
+from tests.system import eventually
+
+LONG = 60.0
+BACK: list[list[Any]] = [["sent", 0.05], ["delivered", 0.2]]
+
+
+def _answering(number: str, what: str, seconds: float = 3.0, **script: Any) -> None:
+    """For a while the provider answers each call so."""
+
+    async def run(world: World) -> None:
+        await usual(world)
+
+        async def strike() -> None:
+            await world.provider.tell(default=script)
+            await asyncio.sleep(seconds)
+            await world.provider.tell(default=None)
+
+        await amid(world, what, strike)
+
+    add(Case(number, what, run, settle_seconds=LONG))
+
+
+_answering(
+    "F45a", "answers 503, not accepted", answer="retry", accept=False, code="busy", after=0.3
+)
+_answering("F45b", "answers 500 after accepting", answer="500", accept=True, callbacks=BACK)
+_answering("F46a", "throttles the device", answer="retry", accept=False, scope="device", after=0.5)
+_answering(
+    "F46b", "throttles, wait below zero", answer="retry", accept=False, scope="device", after=-5
+)
+_answering("F47", "refuses for good", answer="failed", accept=False, code="131026")
+_answering(
+    "F49a", "accepts and never answers, tells later", answer="none", accept=True, callbacks=BACK
+)
+_answering(
+    "F49b",
+    "accepts, never answers, tells after the time-out",
+    answer="none",
+    accept=True,
+    callbacks=[["sent", 3.4], ["delivered", 3.6]],
+)
+_answering("F49c", "accepts, and no word ever comes", seconds=0.5, answer="none", accept=True)
+_answering(
+    "F50",
+    "accepts, then an error, tells late",
+    answer="err",
+    accept=True,
+    callbacks=[["sent", 2.0]],
+)
+_answering("F49d", "neither accepts nor answers", seconds=0.5, answer="none", accept=False)
+
+
+def _wire(number: str, what: str, strike_proxy: Any, seconds: float = 3.0) -> None:
+    """The connection to the provider is spoilt for a while."""
+
+    async def run(world: World) -> None:
+        roles = await usual(world, proxied=True)
+        proxy = roles.dispatcher.provider
+        assert proxy is not None
+
+        async def strike() -> None:
+            strike_proxy(proxy)
+            await asyncio.sleep(seconds)
+            proxy.reset()
+            proxy.heal()
+
+        await amid(world, what, strike)
+
+    add(Case(number, what, run, settle_seconds=LONG))
+
+
+def _half(proxy: Proxy) -> None:
+    proxy.there.reset_after_bytes = 1000
+
+
+def _half_back(proxy: Proxy) -> None:
+    proxy.back.reset_after_bytes = 150
+
+
+def _slow(proxy: Proxy) -> None:
+    proxy.there.latency_seconds = 0.3
+
+
+_wire("F44", "the provider refuses connections", lambda proxy: proxy.refuse())
+_wire("F40o", "reset with half a call out", _half)
+_wire("F40p", "reset with half an answer in", _half_back)
+_wire("F49e", "the provider falls silent", lambda proxy: proxy.silence())
+_wire("F49f", "its answers and callbacks are lost", lambda proxy: proxy.silence(proxy.back))
+_wire("F51b", "calls arrive late", _slow)
+
+
+@case("F40q", "killed when WhatsApp has it and the answer is on its way")
+async def killed_unread(world: World) -> None:
+    await world.provider.tell(
+        default={"answer": "sent", "accept": True, "delay": 1.0, "callbacks": BACK}
+    )
+    roles = await usual(world)
+
+    async def strike() -> None:
+        world.kill(roles.dispatcher)
+
+    await amid(world, "killed, answers unread", strike, calls=30)
+
+
+@case("F41", "ten crashes in a row on what is delivered next; the others are delivered")
+async def crash_loop(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    rule = "dispatch.received=kill"
+    [child] = await world.start(DISPATCHER, fail=rule)
+    child.left = True
+    working = asyncio.create_task(load(world))
+    for count in range(1, 12):
+        await world.until_fired(count)
+        await child.process.ends()
+        world.start_again(child, fail=rule if count < 11 else "")
+    child.left = False
+    await working
+
+
+@case("F42a", "two dispatchers, the owner stands still for 4 leases and wakes")
+async def frozen_owner(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    first, _second = await world.start(DISPATCHER, DISPATCHER)
+
+    async def strike() -> None:
+        os.kill(first.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(4 * LEASE_SECONDS)
+        finally:
+            os.kill(first.pid, signal.SIGCONT)
+
+    await amid(world, "owner stands still", strike)
+    assert first.starts == 1
+
+
+@case("F42h", "two dispatchers, one killed: the other takes over")
+async def heir(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    first, _second = await world.start(DISPATCHER, DISPATCHER)
+
+    async def strike() -> None:
+        first.left = True
+        first.process.kill()
+        await asyncio.sleep(4 * LEASE_SECONDS)
+
+    await amid(world, "one of two killed", strike)
+
+
+@case("F42i", "two dispatchers, one apart from PostgreSQL only, then back")
+async def owner_apart(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    first, _second = await world.start(DISPATCHER, DISPATCHER, proxied=True)
+    proxy = first.postgres
+    assert proxy is not None
+
+    async def strike() -> None:
+        proxy.silence()
+        await asyncio.sleep(4 * LEASE_SECONDS)
+        proxy.heal()
+
+    await amid(world, "owner apart from PostgreSQL", strike)
+
+
+@case("F51", "a device takes five seconds for each call: the others go on as usual")
+async def slow_device(world: World) -> None:
+    slow, other = list(world.tenants[0].devices)
+    await world.provider.tell(
+        scripts={
+            f"device {slow}": [
+                {"answer": "sent", "accept": True, "delay": 2.5, "callbacks": [["delivered", 2.6]]}
+            ]
+        }
+    )
+    await usual(world)
+    world.struck("a slow device")
+    working = asyncio.create_task(load(world))
+    await world.until_called(60)
+
+    async def others_done() -> bool:
+        calls = world.calls()
+        return len([call for call in calls if call["device"] == other]) >= 80
+
+    await eventually(others_done, within_seconds=15)
+    world.struck("a slow device still")
+    await working
+
+
+@case("F53", "dispatcher killed every second, eight times: its budget survives")
+async def restart_loop(world: World) -> None:
+    roles = await usual(world)
+
+    async def strike() -> None:
+        for _ in range(8):
+            await asyncio.sleep(1)
+            world.kill(roles.dispatcher)
+
+    await amid(world, "restart loop", strike, bulk=900)
+
+
+async def _limit(world: World, per_second: float) -> None:
+    """Change the limits of the first tenant's devices, and know from when they hold.
+
+    Every owner reads its devices once a second; the windows in between belong to neither limit.
+    """
+    for device in world.tenants[0].devices:
+        await world.query(
+            "UPDATE devices SET per_second = $2 WHERE id = $1 RETURNING id", device, per_second
+        )
+        now = time.monotonic()
+        between = max(per_second, world.limits[device][-1][1])
+        world.limits[device] += [(now, between), (now + 2.5, per_second)]
+
+
+@case("F54a", "limit lowered to a quarter amid the backlog")
+async def lowered(world: World) -> None:
+    await usual(world)
+
+    async def strike() -> None:
+        await _limit(world, RATE / 4)
+        await asyncio.sleep(4)
+
+    await amid(world, "limit lowered", strike, bulk=500)
+
+
+@case("F54b", "limit raised twofold amid the backlog")
+async def raised(world: World) -> None:
+    await usual(world)
+
+    async def strike() -> None:
+        await _limit(world, RATE * 2)
+        await asyncio.sleep(3)
+
+    await amid(world, "limit raised", strike, bulk=900)
+
+
+async def _state(world: World, device: int, **fields: Any) -> None:
+    sets = ", ".join(f"{name} = ${place}" for place, name in enumerate(fields, 2))
+    await world.query(
+        f"UPDATE devices SET {sets} WHERE id = $1 RETURNING id", device, *fields.values()
+    )
+
+
+@case("F54c", "device deleted amid its backlog: the rest is skipped and given back")
+async def deleted(world: World) -> None:
+    from datetime import UTC, datetime
+
+    await usual(world)
+    tenant = await world.tenant(1)
+    [device] = tenant.devices
+    working = asyncio.create_task(load(world))
+    bulk = await world.client.bulk(tenant, 500)
+    assert bulk.status == 202
+    world.struck("device deleted")
+    await _state(world, device, deleted_at=datetime.now(UTC))
+    await working
+
+
+@case("F56", "session lost amid the backlog, linked again: messages wait")
+async def session_lost(world: World) -> None:
+    await usual(world)
+    device = next(iter(world.tenants[0].devices))
+
+    async def strike() -> None:
+        await _state(world, device, state="logged_out")
+        await asyncio.sleep(3)
+        await _state(world, device, state="ready")
+
+    await amid(world, "session lost", strike, bulk=500)
+
+
+@case("F55a", "SIGTERM to the dispatcher with calls in flight: exit code 0, none in doubt")
+async def terminated(world: World) -> None:
+    await world.provider.tell(
+        default={"answer": "sent", "accept": True, "delay": 0.5, "callbacks": [["delivered", 0.6]]}
+    )
+    roles = await usual(world)
+
+    async def strike() -> None:
+        roles.dispatcher.left = True
+        code = await roles.dispatcher.process.terminate()
+        assert code == 0, f"exit code {code}"
+        roles.dispatcher.left = False
+
+    await amid(world, "SIGTERM dispatcher", strike)
+    rows = await world.query("SELECT count(*) FROM messages WHERE status = 'unconfirmed'")
+    assert rows[0]["count"] == 0, "messages in doubt after an orderly stop"
+
+
+@case("F55b", "every process replaced in turn under load, exit codes 0")
+async def rolling(world: World) -> None:
+    roles = await usual(world)
+
+    async def strike() -> None:
+        for child in roles.all:
+            child.left = True
+            code = await child.process.terminate()
+            assert code == 0, f"{child.roles}: exit code {code}"
+            world.start_again(child)
+            await child.process.ready()
+            child.left = False
+
+    await amid(world, "rolling restart", strike, bulk=500, singles=60)
+
+
+@case("F57", "half of a bulk's people opt out before it is sent: none of them gets it")
+async def opted_out(world: World) -> None:
+    roles = await usual(world)
+    roles.dispatcher.left = True
+    await roles.dispatcher.process.terminate()
+    tenant = world.tenants[0]
+    bulk = await world.client.bulk(tenant, 300)
+    out = [item["phone"] for item in bulk.json["queued"]][::2]
+    world.struck("half opt out")
+    for phone in out[:20]:
+        made = await world.client.call(
+            tenant, "POST", "/contacts", {"phone": phone, "name": "B", "attributes": {}}
+        )
+        identity = made.json["data"]["id"]
+        done = await world.client.call(
+            tenant, "PATCH", f"/contacts/{identity}", {"opted_out": True}
+        )
+        assert done.status == 200, done
+        world.opted_out[tenant.account, phone] = time.monotonic()
+    roles.dispatcher.left = False
+    await load(world, bulk=0)
+    await world.until_called(200)
+
+
+@case("F57b", "people opt out while their messages go out, and the dispatcher dies")
+async def opting_out_amid(world: World) -> None:
+    roles = await usual(world)
+    tenant = world.tenants[0]
+    bulk = await world.client.bulk(tenant, 600)
+    phones = [item["phone"] for item in bulk.json["queued"]]
+    working = asyncio.create_task(load(world, bulk=0))
+    for place, phone in enumerate(world.seeded.sample(phones, 12)):
+        made = await world.client.call(tenant, "POST", "/contacts", {"phone": phone, "name": "B"})
+        path = f"/contacts/{made.json['data']['id']}"
+        done = await world.client.call(tenant, "PATCH", path, {"opted_out": True})
+        assert done.status == 200, done
+        world.opted_out[tenant.account, phone] = time.monotonic()
+        if place == 5:
+            world.kill(roles.dispatcher)
+    await working
+
+
+@case("F59", "contact and device renamed or deleted while messages are queued")
+async def contact_deleted(world: World) -> None:
+    await usual(world)
+    tenant = world.tenants[0]
+
+    async def strike() -> None:
+        listed = await world.client.call(tenant, "GET", "/contacts")
+        for contact in listed.json["data"]:
+            await world.client.call(tenant, "DELETE", f"/contacts/{contact['id']}")
+        for device in tenant.devices:
+            await _state(world, device, name="renamed")
+
+    body: dict[str, Any] = {"name": "C", "save_contact": True}
+    replies = await asyncio.gather(*(world.client.send(tenant, **body) for _ in range(15)))
+    assert {reply.status for reply in replies} == {202}
+    await amid(world, "contacts deleted", strike)
+
+
+@case("F60", "their time passes while no dispatcher runs: expired, given back, never sent late")
+async def expired(world: World) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    roles = await usual(world)
+    roles.dispatcher.left = True
+    await roles.dispatcher.process.terminate()
+    world.struck("dispatcher away")
+    at = datetime.now(UTC) + timedelta(seconds=2)
+    bulk = await world.client.bulk(world.tenants[0], 100, expires_at=at.isoformat())
+    assert bulk.status == 202, bulk
+    await asyncio.sleep(3)
+    roles.dispatcher.left = False
+    await load(world)
+    ids = set(bulk.ids)
+    assert not ids & {call["id"] for call in world.calls()}, "sent after its time"
