@@ -123,7 +123,8 @@ class Client:
         async with self._session().request(
             method, f"{self.api()}/api/v1{path}", json=body, headers=headers
         ) as answer:
-            return Reply("", answer.status, await answer.json())
+            json = await answer.json() if answer.status != 204 else None
+            return Reply("", answer.status, json)
 
     async def close(self) -> None:
         if self._http is not None:
