@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak bench-imports bench-lists check migrate lock clean FORCE
+.PHONY: help run test fault fault-soak bench-campaigns bench-imports bench-lists check migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ run: .venv/run ## Start everything in one process on an embedded database; Ctrl-
 
 test: .venv/dev ## Run every test on private real servers; T=path chooses some
 	.venv/bin/python -m pytest $(T)
+
+bench-campaigns: .venv/dev ## Make a campaign of 100,000 while the worker is killed twice
+	.venv/bin/python -m pytest -s tests/bench/campaigns.py
 
 bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/imports.py

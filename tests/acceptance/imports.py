@@ -98,8 +98,8 @@ async def import_through_kills(installation: Installation, rows: int) -> Figures
     done = await _progress(installation, import_id)
     figures.rows_per_second = (rows - before["done"]) / (time.monotonic() - began)
     figures.intake_pause_seconds = await _ended(pauses)
-    figures.intake_mebibytes = _peak_mebibytes(intake)
-    figures.ingress_mebibytes = _peak_mebibytes(ingress)
+    figures.intake_mebibytes = peak_mebibytes(intake)
+    figures.ingress_mebibytes = peak_mebibytes(ingress)
     await _check(installation, done, people, rows)
     await _check_over_http(installation, ingress, import_id, group_id, people)
     await installation.stop(ingress, intake)
@@ -110,7 +110,7 @@ async def _upload(
     installation: Installation, ingress: Process, text: str, figures: Figures
 ) -> dict[str, Any]:
     pauses = asyncio.create_task(_longest_pause(ingress))
-    async with _client(installation, ingress) as http:
+    async with client(installation, ingress) as http:
         async with http.post("/api/v1/contact-groups", json={"name": "All"}) as answer:
             group_id = (await answer.json())["data"]["id"]
         data = text.encode()
@@ -172,7 +172,7 @@ async def _check(installation: Installation, done: Any, people: Crowd, rows: int
 async def _check_over_http(
     installation: Installation, ingress: Process, import_id: int, group_id: int, people: Crowd
 ) -> None:
-    async with _client(installation, ingress) as http:
+    async with client(installation, ingress) as http:
         async with http.get(f"/api/v1/contacts/imports/{import_id}/errors") as answer:
             refused = [int(row["line"]) for row in csv.DictReader(io.StringIO(await answer.text()))]
         async with http.get(f"/api/v1/contact-groups/{group_id}") as answer:
@@ -182,9 +182,10 @@ async def _check_over_http(
 
 
 @asynccontextmanager
-async def _client(
+async def client(
     installation: Installation, ingress: Process
 ) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session of the account's at this process."""
     api, _ = await ingress.ready()
     headers = {"Authorization": f"Bearer {installation.key}"}
     limit = aiohttp.ClientTimeout(total=60)
@@ -220,7 +221,7 @@ async def _ended(pauses: asyncio.Task[float]) -> float:
     return await pauses
 
 
-def _peak_mebibytes(process: Process) -> float:
+def peak_mebibytes(process: Process) -> float:
     """The most memory it ever had."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]

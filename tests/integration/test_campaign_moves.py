@@ -14,7 +14,6 @@ import pytest
 from service.store.pool import Pool
 from tests.system import Account, Hantar, eventually, run_app
 
-#: `make bench-campaigns` takes more.
 RECIPIENTS = 3000
 PER_SECOND = 500.0
 MOVES = 20
