@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import msgspec
 
-from schemas.api import Bulk
+from schemas.api import BULK_LIMIT, Bulk
 from schemas.problems import Problem, invalid
 
 Decoded = TypeVar("Decoded")
+DecodedBulk = TypeVar("DecodedBulk", bound=Bulk)
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
@@ -40,8 +41,16 @@ def decode(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Decoded]) -> 
         raise _not_json(raw, error) from error
 
 
-def decode_bulk(raw: bytes, decoder: msgspec.json.Decoder[Bulk]) -> Bulk:
-    """The bulk; an item that is JSON but holds half a character is left to be refused alone."""
+def decode_bulk(raw: bytes, decoder: msgspec.json.Decoder[DecodedBulk]) -> DecodedBulk:
+    """A bulk of 1 to a thousand items; one that holds half a character is left to be refused
+    alone."""
+    bulk = _decode_bulk(raw, decoder)
+    if not 1 <= len(bulk.messages) <= BULK_LIMIT:
+        raise invalid("messages", f"Must have 1 to {BULK_LIMIT} items, not {len(bulk.messages)}.")
+    return bulk
+
+
+def _decode_bulk(raw: bytes, decoder: msgspec.json.Decoder[DecodedBulk]) -> DecodedBulk:
     try:
         # Items are decoded one by one and late, but bytes that are no text condemn the whole.
         raw.decode()

@@ -12,7 +12,7 @@ from schemas.api import Bulk, Send
 from schemas.problems import Problem, invalid
 from service.admission import Ready, Written, resolve, write
 from service.drafts import Rejected, draft_bulk, draft_send, utc_now
-from service.once import Answer, Idempotency, Once, Work
+from service.once import Answer, Idempotency, Once, Tell, Work
 from service.store import messages
 from service.store.pool import Connection
 from service.telemetry import metrics
@@ -21,10 +21,13 @@ from service.telemetry import metrics
 class Accept:
     """Takes messages in: one transaction each, in which the account row is locked last."""
 
-    def __init__(self, once: Once) -> None:
+    def __init__(self, once: Once, *, door: str) -> None:
         self._once = once
+        self._door = door
 
-    async def send(self, account_id: int, request: Send, key: Idempotency | None) -> Answer:
+    async def send(
+        self, account_id: int, request: Send, key: Idempotency | None, tell: Tell | None = None
+    ) -> Answer:
         """Queue one message; the answer holds it."""
         now = utc_now()
 
@@ -40,9 +43,11 @@ class Accept:
             body = msgspec.json.encode({"data": resources.message(row)})
             return Answer(202, body, written.entries, accepted=1)
 
-        return await self._count(account_id, key, work)
+        return await self._count(account_id, key, work, tell)
 
-    async def bulk(self, account_id: int, request: Bulk, key: Idempotency | None) -> Answer:
+    async def bulk(
+        self, account_id: int, request: Bulk, key: Idempotency | None, tell: Tell | None = None
+    ) -> Answer:
         """Queue every sound item; the answer says of each what became of it."""
         now = utc_now()
 
@@ -58,11 +63,13 @@ class Accept:
             body = _bulk_body(ready, written, rejected)
             return Answer(202, body, written.entries, accepted=len(ready))
 
-        return await self._count(account_id, key, work)
+        return await self._count(account_id, key, work, tell)
 
-    async def _count(self, account_id: int, key: Idempotency | None, work: Work) -> Answer:
-        answer = await self._once.run(account_id, key, work)
-        metrics.ACCEPTED.labels("http").inc(answer.accepted)
+    async def _count(
+        self, account_id: int, key: Idempotency | None, work: Work, tell: Tell | None
+    ) -> Answer:
+        answer = await self._once.run(account_id, key, work, tell)
+        metrics.ACCEPTED.labels(self._door).inc(answer.accepted)
         return answer
 
 

@@ -49,6 +49,7 @@ from service.ingress.pages import Cursors
 from service.ingress.templates import Templates
 from service.ingress.webhooks import WebhookEndpoints
 from service.intake.campaigns import Campaigns as CampaignWork
+from service.intake.commands import Commands
 from service.intake.imports import Imports as ImportWork
 from service.once import Once
 from service.record.callbacks import CallbackConsumer
@@ -137,10 +138,9 @@ class App:
         }
         if settings.has_role("recorder"):
             await self._recorder_role(pool, bus, relay, recorder)
+        once = Once(pool, relay)
         if settings.has_role("intake"):
-            for work in (ImportWork(pool), CampaignWork(pool, relay.offer, lambda: gate.open)):
-                work.start()
-                self._on_stop(f"work on {work.what}s", work.close)
+            await self._intake_role(pool, bus, relay, once, gate)
         if settings.has_role("dispatcher"):
             dispatcher = await self._dispatcher_role(
                 pool, bus, recorder, device_settings, installation.secret
@@ -149,9 +149,8 @@ class App:
         api = None
         if settings.has_role("ingress"):
             lists = Lists(pool, Cursors(installation.secret))
-            once = Once(pool, relay)
             resources: list[Resource] = [
-                Messages(pool, Accept(once), once, gate, lists),
+                Messages(pool, Accept(once, door="http"), once, gate, lists),
                 Contacts(pool, once, lists),
                 Imports(pool, once, lists),
                 Groups(pool, once, lists),
@@ -195,6 +194,16 @@ class App:
         sweeps = Sweeps(pool, relay, recorder, unpointed_seconds=self._settings.unpointed_seconds)
         sweeps.start()
         self._on_stop("sweeps", sweeps.close)
+
+    async def _intake_role(
+        self, pool: Pool, bus: Bus, relay: Relay, once: Once, gate: Gate
+    ) -> None:
+        for work in (ImportWork(pool), CampaignWork(pool, relay.offer, lambda: gate.open)):
+            work.start()
+            self._on_stop(f"work on {work.what}s", work.close)
+        commands = Commands(pool, bus, once, Accept(once, door="amqp"), gate.check)
+        await commands.start()
+        self._on_stop("commands", commands.close)
 
     async def _webhooks(self, pool: Pool, bus: Bus) -> None:
         calls = WebhookCalls(self._webhook_networks(), f"hantar/{version('hantar')}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 import orjson
@@ -27,6 +27,8 @@ ONCE_SECONDS = 20.0
 CONFLICT_TRIES = 3
 #: How long an answer given over HTTP is kept under its idempotency key.
 KEEP_ANSWER_SECONDS = 24 * 3600.0
+#: The first status of a refusal, and the first that says nothing of the request.
+REFUSED, UNAVAILABLE_STATUS = 400, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class Idempotency:
     key: str
     fingerprint: bytes
     keep_seconds: float = KEEP_ANSWER_SECONDS
+    #: A command that came over the queue has one answer for good, a refusal too; who calls over
+    #: HTTP may try again under the same key.
+    keep_refusals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Answer:
 
 
 Work = Callable[[Connection], Awaitable[Answer]]
+#: Tells others of the answer, in the same transaction, by entries in the outbox.
+Tell = Callable[[Connection, Answer], Awaitable[Sequence[Entry]]]
 
 
 def fingerprint(operation: str, raw: bytes) -> bytes:
@@ -72,15 +79,18 @@ class Once:
         self._relay = relay
         self._turns: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def run(self, account_id: int, key: Idempotency | None, work: Work) -> Answer:
+    async def run(
+        self, account_id: int, key: Idempotency | None, work: Work, tell: Tell | None = None
+    ) -> Answer:
         """The answer of `work`, or the one stored under the key; raises a Problem.
 
-        What `work` raises undoes all it did, and is stored under no key.
+        What `work` raises undoes all it did, and is stored under no key, unless the key keeps
+        refusals: then it is an answer like others. `tell` is given each answer, stored or new.
         """
         turn = self._turns.setdefault(account_id, asyncio.Semaphore(ACCOUNT_LIMIT))
         try:
             async with asyncio.timeout(ONCE_SECONDS), turn:
-                answer = await self._try(account_id, key, work)
+                answer = await self._try(account_id, key, work, tell)
         except UNAVAILABLE as error:
             raise unavailable("The database is not available.") from error
         failpoints.hit("accept.committed")
@@ -88,7 +98,9 @@ class Once:
         self._relay.offer(answer.entries)
         return answer
 
-    async def _try(self, account_id: int, key: Idempotency | None, work: Work) -> Answer:
+    async def _try(
+        self, account_id: int, key: Idempotency | None, work: Work, tell: Tell | None
+    ) -> Answer:
         for left in reversed(range(CONFLICT_TRIES)):
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
@@ -97,6 +109,9 @@ class Once:
                         answer = await work(connection)
                     else:
                         answer = await _under_key(connection, account_id, key, work)
+                    if tell is not None:
+                        told = await tell(connection, answer)
+                        answer = replace(answer, entries=[*answer.entries, *told])
                     failpoints.hit("accept.before_commit")
             except CONFLICTS:
                 if not left:
@@ -117,18 +132,37 @@ async def _under_key(
             headers={"Retry-After": "1"},
         )
     known = await store.find_answer(connection, account_id, key.key)
-    if known is not None:
+    if known is not None and (known.status < REFUSED or key.keep_refusals):
         if known.fingerprint != key.fingerprint:
             detail = "This Idempotency-Key was used with another request."
-            raise Problem(
+            reused = Problem(
                 422,
                 "idempotency_key_reused",
                 detail,
                 errors={"Idempotency-Key": [detail]},
             )
+            if key.keep_refusals:
+                return refusal(reused, key.key)
+            raise reused
         return Answer(known.status, known.body, replayed=True)
     failpoints.hit("accept.keyed")
-    answer = await work(connection)
+    answer = await (_kept(connection, key, work) if key.keep_refusals else work(connection))
     stored = StoredAnswer(key.fingerprint, answer.status, answer.body)
     await store.store_answer(connection, account_id, key.key, stored, keep_seconds=key.keep_seconds)
     return answer
+
+
+async def _kept(connection: Connection, key: Idempotency, work: Work) -> Answer:
+    """The answer of `work`; when it refuses, what it did is undone alone."""
+    try:
+        async with connection.transaction():
+            return await work(connection)
+    except Problem as problem:
+        if problem.status >= UNAVAILABLE_STATUS:
+            raise
+        return refusal(problem, key.key)
+
+
+def refusal(problem: Problem, request_id: str) -> Answer:
+    """A problem as an answer."""
+    return Answer(problem.status, orjson.dumps(problem.document(request_id)))

@@ -102,6 +102,8 @@ class Relay:
             type=entry.type,
             # The same however often it is published, for those who have to tell repetitions.
             message_id=str(entry.id),
+            correlation_id=entry.correlation_id,
+            headers={"traceparent": entry.traceparent} if entry.traceparent else {},
             # An event may have no listener; a command without a queue would be lost.
             mandatory=entry.exchange != EVENTS_EXCHANGE,
         )

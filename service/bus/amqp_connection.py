@@ -11,6 +11,10 @@ import aio_pika
 from aio_pika.abc import AbstractRobustConnection
 from aiormq.abc import AbstractConnection
 
+from service.bus.amqp_decoding import be_lenient
+
+be_lenient()
+
 # A dead peer is given up after three of these; shorter, and a busy event loop would look dead.
 _HEARTBEAT_SECONDS = 10
 RECONNECT_PAUSE_SECONDS = 1

@@ -133,6 +133,7 @@ def _delivery(queue: str, channel: AbstractChannel, message: DeliveredMessage) -
         headers=properties.headers or {},
         redelivered=bool(message.redelivered),
         content_type=properties.content_type,
+        content_encoding=properties.content_encoding,
         reply_to=properties.reply_to,
         user_id=properties.user_id,
         settle=partial(_settle, queue, channel, message),

@@ -32,6 +32,7 @@ class Delivery:
     headers: Mapping[str, object]
     redelivered: bool
     content_type: str | None
+    content_encoding: str | None
     reply_to: str | None
     user_id: str | None
     settle: Callable[[Settlement], Awaitable[None]] | None

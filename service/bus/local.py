@@ -215,6 +215,7 @@ class _LocalConsumer:
                 headers={**message.headers, **letter.died},
                 redelivered=letter.came_back > 0,
                 content_type="application/json",
+                content_encoding=None,
                 reply_to=None,
                 user_id=None,
                 settle=partial(self._settle, letter),

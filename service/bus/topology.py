@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import aio_pika
 from aio_pika.exceptions import ChannelPreconditionFailed
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 DISPATCH = "hantar.dispatch"
 CALLBACKS = "hantar.callbacks"
 EVENTS = "hantar.events"
+COMMANDS = "hantar.commands"
 DEAD = "hantar.dead"
 
 DISPATCH_DEAD = "hantar.dispatch.dead"
 CALLBACKS_DEAD = "hantar.callbacks.dead"
+COMMANDS_DEAD = "hantar.commands.dead"
 
 WEBHOOKS = "hantar.webhooks"
 #: The binding of a queue that gets all that a topic exchange is given.
@@ -28,6 +30,17 @@ EVERY = "#"
 
 #: A message that came back this often is buried; one try more than this was made.
 DELIVERY_LIMIT = 10
+#: Upstream commands come back only when an intake dies or is cut off; it never gives one back for
+#: want of a database. So many deaths of our own are to bury nobody's command.
+COMMAND_DELIVERY_LIMIT = 50
+#: What each queue of commands may hold before the broker refuses more: messages, and bytes.
+COMMAND_LIMITS = {
+    "message.send": (20_000, 256 * 1024 * 1024),
+    "message.bulk": (5_000, 1024 * 1024 * 1024),
+    "campaign.create": (1_000, 256 * 1024 * 1024),
+}
+#: Of dead commands the latest are kept, so that garbage cannot fill the broker.
+DEAD_COMMANDS_LIMITS = (10_000, 64 * 1024 * 1024)
 # Dead letters must stay until somebody decides. Without a limit RabbitMQ 4 drops a message that
 # came back 20 times, and it is only there that -1 means "none".
 _NO_LIMIT = 1_000_000_000
@@ -46,11 +59,15 @@ class Queue:
     routing_key: str
     dead_letters_to: str | None = None
     single_active: bool = False
+    #: messages and bytes it holds at most, and what happens to the next one
+    limits: tuple[int, int] | None = None
+    when_full: Literal["reject-publish", "drop-head"] = "reject-publish"
+    comes_back: int = DELIVERY_LIMIT
 
     @property
     def delivery_limit(self) -> int:
         """How often a message may come back before it is buried."""
-        return _NO_LIMIT if self.dead_letters_to is None else DELIVERY_LIMIT
+        return _NO_LIMIT if self.dead_letters_to is None else self.comes_back
 
     @property
     def arguments(self) -> dict[str, str | int | bool]:
@@ -63,6 +80,12 @@ class Queue:
         }
         if self.single_active:
             arguments["x-single-active-consumer"] = True
+        if self.limits is not None:
+            arguments |= {
+                "x-max-length": self.limits[0],
+                "x-max-length-bytes": self.limits[1],
+                "x-overflow": self.when_full,
+            }
         if self.dead_letters_to is not None:
             arguments |= {
                 "x-dead-letter-exchange": DEAD,
@@ -87,6 +110,11 @@ def dispatch_queue(shard: int, *, express: bool) -> str:
     return f"dispatch.{shard:02d}.{'express' if express else 'bulk'}"
 
 
+def command_queue(routing_key: str) -> str:
+    """Name the queue of one kind of upstream commands."""
+    return f"{COMMANDS}.{routing_key}"
+
+
 def topology(shards: int) -> Topology:
     """Describe all that Hantar needs for this number of shards."""
     dispatch = [
@@ -96,15 +124,39 @@ def topology(shards: int) -> Topology:
     ]
     return Topology(
         exchanges=MappingProxyType(
-            {DISPATCH: "direct", CALLBACKS: "direct", EVENTS: "topic", DEAD: "direct"}
+            {
+                DISPATCH: "direct",
+                CALLBACKS: "direct",
+                EVENTS: "topic",
+                COMMANDS: "direct",
+                DEAD: "direct",
+            }
         ),
         queues=(
             # The dead first: a queue that buries into nothing blocks its own space.
             Queue(DISPATCH_DEAD, DEAD, DISPATCH_DEAD),
             Queue(CALLBACKS_DEAD, DEAD, CALLBACKS_DEAD),
+            Queue(
+                COMMANDS_DEAD,
+                DEAD,
+                COMMANDS_DEAD,
+                limits=DEAD_COMMANDS_LIMITS,
+                when_full="drop-head",
+            ),
             *(Queue(name, DISPATCH, name, DISPATCH_DEAD, single_active=True) for name in dispatch),
             Queue(CALLBACKS, CALLBACKS, CALLBACKS, CALLBACKS_DEAD),
             Queue(WEBHOOKS, EVENTS, EVERY),
+            *(
+                Queue(
+                    command_queue(key),
+                    COMMANDS,
+                    key,
+                    COMMANDS_DEAD,
+                    limits=limits,
+                    comes_back=COMMAND_DELIVERY_LIMIT,
+                )
+                for key, limits in COMMAND_LIMITS.items()
+            ),
         ),
     )
 

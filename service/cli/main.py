@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from service.cli.dead import dead
 from service.cli.operate import account, credit, device, key, messages
 from service.cli.run import check_config, migrate, run
+from service.cli.upstream import upstream
 from service.embedded import EmbeddedPostgresError
 from service.settings import SettingsError, misspelt
 
@@ -38,3 +40,5 @@ main.add_command(key)
 main.add_command(credit)
 main.add_command(device)
 main.add_command(messages)
+main.add_command(upstream)
+main.add_command(dead)

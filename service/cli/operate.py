@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import asyncpg
 import click
 import msgspec
-import orjson
 
 from drivers.registry import KINDS
 from schemas import devices as schema
-from schemas.resources import instant
 from service.cli.database import with_database
+from service.cli.resources import ID as _ID
+from service.cli.resources import NAME as _NAME
+from service.cli.resources import NONE
+from service.cli.resources import as_json as _as_json
+from service.cli.resources import print_all as _print_all
+from service.cli.resources import print_one as _print_one
 from service.core.keys import key_hash, new_key
-from service.core.text import name_error
 from service.record.devices import change_state
 from service.store import accounts, devices, sweeps
 from service.store.pool import Connection
-
-_Row = asyncpg.Record | dict[str, Any]
-
-NAME_LIMIT_CHARS = 255
-_NONE = "there is none with this id"
-
-
-class _Name(click.ParamType[str]):
-    """Text that can be stored and seen."""
-
-    name = "text"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        error = name_error(value, NAME_LIMIT_CHARS)
-        return value if error is None else self.fail(error, param, ctx)
 
 
 class _Rate(click.FloatRange):
@@ -46,11 +32,6 @@ class _Rate(click.FloatRange):
     ) -> float:
         rate = super().convert(value, param, ctx)
         return self.fail("Must be a number.", param, ctx) if math.isnan(rate) else rate
-
-
-_ID = click.IntRange(1, 2**63 - 1)
-_NAME = _Name()
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print the resource as JSON.")
 
 
 class _Instant(click.ParamType[datetime]):
@@ -215,7 +196,7 @@ def device_add(
         if installation is None:
             raise click.ClickException("the installation is not set up: run `hantar migrate`")
         if not await devices.lock(connection, account_id):
-            raise click.ClickException(_NONE)
+            raise click.ClickException(NONE)
         return await devices.create(
             connection,
             account_id,
@@ -281,38 +262,3 @@ def messages() -> None:
 def message_show(message_id: int, as_json: bool) -> None:
     """Tell what became of a message, and why it waits."""
     _print_one(with_database(lambda c: accounts.story(c, message_id)), as_json)
-
-
-def _plain(value: object) -> object:
-    return instant(value) if isinstance(value, datetime) else value
-
-
-def _print_one(row: _Row | None, as_json: bool, **extra: str) -> None:
-    if row is None:
-        raise click.ClickException(_NONE)
-    resource: dict[str, Any] = {name: _plain(value) for name, value in row.items()} | extra
-    if as_json:
-        click.echo(orjson.dumps(resource).decode())
-        return
-    for name, value in resource.items():
-        if value is not None:
-            click.echo(f"{name}: {value}")
-
-
-def _print_all(rows: Sequence[_Row], as_json: bool) -> None:
-    resources = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    if as_json:
-        click.echo(orjson.dumps(resources).decode())
-        return
-    if not resources:
-        click.echo("none")
-        return
-    columns = list(resources[0])
-    table = [
-        columns,
-        *([str(r[c]) if r[c] is not None else "-" for c in columns] for r in resources),
-    ]
-    widths = [max(len(line[place]) for line in table) for place in range(len(columns))]
-    for line in table:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())

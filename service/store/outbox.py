@@ -20,6 +20,9 @@ class Entry:
     routing_key: str
     type: str
     body: bytes
+    #: the command that this answers
+    correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

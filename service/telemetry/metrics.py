@@ -29,6 +29,32 @@ ACCEPTED = Counter(
 REJECTED = Counter(
     "hantar_messages_rejected", "Messages refused, by code.", ["code"], registry=REGISTRY
 )
+COMMANDS = Counter(
+    "hantar_commands",
+    "Upstream commands settled, by routing key and result.",
+    ["routing_key", "result"],
+    registry=REGISTRY,
+)
+COMMAND_SECONDS = Histogram(
+    "hantar_command_seconds",
+    "Time from the delivery of an upstream command to its answer.",
+    ["routing_key"],
+    registry=REGISTRY,
+    buckets=_CALL_EDGES,
+)
+COMMANDS_BURIED = Counter(
+    "hantar_commands_buried",
+    "Upstream commands that nobody could be told about, by reason; those not kept among the dead "
+    "ones for their number have kept=no.",
+    ["reason", "kept"],
+    registry=REGISTRY,
+)
+COMMANDS_DEFERRED = Counter(
+    "hantar_commands_deferred",
+    "Times that an upstream command had to wait for the service, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
 CLAIMED = Counter(
     "hantar_messages_claimed",
     "Messages a dispatcher asked to claim, by verdict.",

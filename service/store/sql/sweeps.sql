@@ -8,7 +8,7 @@ WHERE id IN (
     ORDER BY id LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
-RETURNING id, exchange, routing_key, type, body
+RETURNING id, exchange, routing_key, type, body, correlation_id, traceparent
 
 -- name: delete_outbox
 -- What the bus has taken over.

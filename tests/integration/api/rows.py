@@ -82,19 +82,18 @@ COVERED = {
     "5.5-83": "a body and a template, or neither",
     "5.5-84": "contact ids that are repeated, foreign, too many, or no numbers",
     "5.5-85": "idempotency keys that are none",
+    "5.6-86": "commands of no or another version",
+    "5.6-87": "commands of another content type, or encoded",
+    "5.6-88": "commands that are not JSON, or far too long",
+    "5.6-89": "commands without an id, of another type, with a used id",
+    "5.6-90": "commands in the name of an account that is not theirs",
+    "5.6-92": "expiration, priority, reply_to and user_id as a stranger sets them",
+    "5.6-93": "what a stranger writes into the queues inside",
 }
 
-_INTAKE = "comes with the AMQP door"
 _META = "comes with the Meta driver"
 
 LATER = {
-    "5.6-86": _INTAKE,
-    "5.6-87": _INTAKE,
-    "5.6-88": _INTAKE,
-    "5.6-89": _INTAKE,
-    "5.6-90": _INTAKE,
-    "5.6-92": _INTAKE,
-    "5.6-93": _INTAKE,
     "5.6-94": _META,
     "5.6-95": _META,
     "5.6-97": _META,

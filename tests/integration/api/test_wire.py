@@ -321,7 +321,7 @@ async def impatient(dsn: str, pool: Pool) -> AsyncIterator[str]:
     gate = Gate(pool, acked_late=True)
     lists = Lists(pool, Cursors(b"secret"))
     once = Once(pool, relay)
-    messages = Messages(pool, Accept(once), once, gate, lists, read_seconds=0.3)
+    messages = Messages(pool, Accept(once, door="http"), once, gate, lists, read_seconds=0.3)
     uses = KeyUses(pool)
     uses.start()
     authentication = Authentication(pool, AccountLimit(Quota(per_second=100, burst=300)), uses, [])

@@ -32,6 +32,10 @@ class LossyWay:
         for writer in self._writers:
             writer.transport.abort()
 
+    def mend(self) -> None:
+        """From now on connections pass again."""
+        self._is_cut = False
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[LossyWay]:
         """Listen on a free port, which `dsn` names then."""
