@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -136,4 +137,69 @@ def quiet_hours(row: Row) -> QuietHours | None:
         start=f"{row['quiet_start']:%H:%M}",
         end=f"{row['quiet_end']:%H:%M}",
         timezone=row["quiet_timezone"],
+    )
+
+
+class LinkedDevice(msgspec.Struct):
+    """A device that is linked to a phone by a code, or waits for that; `since` it is so."""
+
+    id: int
+    name: str
+    phone: str | None
+    state: DeviceState
+    since: Time
+    is_default: bool
+
+
+class Connection(msgspec.Struct, omit_defaults=True):
+    """How a driver's devices stand: those that are linked to phones are listed, the Cloud API has
+    one status, `not_configured` without such a device."""
+
+    driver: str
+    devices: list[LinkedDevice] | Unset = UNSET
+    state: DeviceState | Literal["not_configured"] | Unset = UNSET
+    id: int | Unset = UNSET
+    name: str | Unset = UNSET
+    phone: str | Unset | None = UNSET
+    #: what Meta says of the number's quality, as far as it has
+    quality: str | Unset | None = UNSET
+    since: Time | Unset = UNSET
+
+
+class LoginCode(msgspec.Struct):
+    """A code for the phone to scan: a PNG picture as a data URL."""
+
+    device: int
+    qr: str
+    expires_at: Time
+
+
+def linked_devices(driver: str, rows: Sequence[Row]) -> Connection:
+    """The connection of a driver whose devices are linked by codes."""
+    listed = [
+        LinkedDevice(
+            id=row["id"],
+            name=row["name"],
+            phone=row["phone"],
+            state=row["state"],
+            since=rfc3339(row["state_changed_at"]),
+            is_default=row["is_default"],
+        )
+        for row in rows
+    ]
+    return Connection(driver, devices=listed)
+
+
+def single_status(driver: str, row: Row | None) -> Connection:
+    """The connection of a driver that is reached with a token."""
+    if row is None:
+        return Connection(driver, state="not_configured")
+    return Connection(
+        driver,
+        state=row["state"],
+        id=row["id"],
+        name=row["name"],
+        phone=row["phone"],
+        quality=None,
+        since=rfc3339(row["state_changed_at"]),
     )

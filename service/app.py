@@ -14,9 +14,12 @@ from importlib.metadata import version
 import msgspec
 import structlog
 from aiohttp import web
+from yarl import URL
 
 from drivers.driver import Callback, Driver, Host, Inbound
-from drivers.registry import DRIVERS, KINDS, RECEIVERS
+from drivers.linking import LinkHost, Linking
+from drivers.registry import DRIVERS, KINDS, LINKINGS, RECEIVERS
+from drivers.simulator.linking import SimulatorLinking
 from schemas.commands import CALLBACKS_TYPE, CallbackItem, Callbacks, InboundItem
 from service.accept import Accept
 from service.bus.amqp import AmqpBus
@@ -32,6 +35,7 @@ from service.ingress.application import application
 from service.ingress.auth import Authentication
 from service.ingress.callbacks import CallbackDoors
 from service.ingress.campaigns import Campaigns
+from service.ingress.connection import Connections
 from service.ingress.contacts import Contacts
 from service.ingress.cors import Cors
 from service.ingress.credits import Credits
@@ -41,6 +45,7 @@ from service.ingress.groups import Groups
 from service.ingress.imports import Imports
 from service.ingress.key_uses import KeyUses
 from service.ingress.limits import AccountLimit
+from service.ingress.link_page import LinkPage
 from service.ingress.lists import Lists
 from service.ingress.messages import Messages
 from service.ingress.operations import Resource, open_to_all, routes
@@ -54,6 +59,7 @@ from service.intake.imports import Imports as ImportWork
 from service.once import Once
 from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
+from service.record.devices import DeviceLinks
 from service.record.recorder import Recorder
 from service.record.sweeps import Sweeps
 from service.record.webhook_calls import WebhookCalls
@@ -98,6 +104,7 @@ class App:
         self._dsn = dsn
         self._seal = seal
         self._parts = AsyncExitStack()
+        self._links_begin = settings.links_begin
 
     async def start(self) -> Addresses:
         """Everything this process's roles need, up and ready; on failure what was started stops."""
@@ -149,20 +156,25 @@ class App:
         api = None
         if settings.has_role("ingress"):
             lists = Lists(pool, Cursors(installation.secret))
+            linkings = self._linkings(pool, relay, installation.secret)
             resources: list[Resource] = [
                 Messages(pool, Accept(once, door="http"), once, gate, lists),
                 Contacts(pool, once, lists),
                 Imports(pool, once, lists),
                 Groups(pool, once, lists),
                 Templates(pool, once, lists),
-                Devices(pool, once, lists, self._seal, KINDS, shards=installation.shards),
+                Devices(pool, once, lists, self._seal, KINDS, linkings, shards=installation.shards),
+                Connections(pool, KINDS, linkings),
                 Campaigns(pool, CampaignTaking(once), gate, lists),
                 Credits(pool, lists),
                 WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]
             receivers = {name: make(installation.secret) for name, make in RECEIVERS.items()}
-            doors = CallbackDoors(receivers, device_settings, _call_back(bus))
-            api = await self._api(pool, resources, doors.routes())
+            doors = CallbackDoors(receivers, device_settings, _call_back(bus)).routes()
+            for linking in linkings.values():
+                if isinstance(linking, SimulatorLinking):
+                    doors += LinkPage(linking).routes()
+            api = await self._api(pool, resources, doors)
         ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
         log.info("started", roles=settings.roles, api=api, ops=ops)
         return Addresses(api, ops)
@@ -251,8 +263,18 @@ class App:
         await dispatcher.start()
         return dispatcher
 
+    def _linkings(self, pool: Pool, relay: Relay, secret: bytes) -> dict[str, Linking]:
+        linked = DeviceLinks(pool, relay).linked
+        linkings = {}
+        for name, make in LINKINGS.items():
+            settings = self._settings.driver_settings(name)
+            host = LinkHost(pool, lambda: self._links_begin, secret, linked, settings)
+            linkings[name] = make(host)
+            self._on_stop(f"linking {name}", linkings[name].close)
+        return linkings
+
     async def _api(
-        self, pool: Pool, resources: Sequence[Resource], doors: list[web.RouteDef]
+        self, pool: Pool, resources: Sequence[Resource], doors: Sequence[web.RouteDef]
     ) -> str:
         settings = self._settings
         uses = KeyUses(pool)
@@ -266,7 +288,11 @@ class App:
             open_to_all=open_to_all(resources),
             cors=Cors(settings.origins),
         )
-        return await self._listen("api", app, settings.listen)
+        api = await self._listen("api", app, settings.listen)
+        if not settings.public_url:
+            # The port may have been taken, or left to the system to choose.
+            self._links_begin = str(URL(self._links_begin).with_port(URL(api).port).origin())
+        return api
 
     async def _listen(self, name: str, app: web.Application, address: str) -> str:
         runner = web.AppRunner(

@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from drivers.driver import Kind
+from drivers.linking import Linking
 from schemas import devices as schema
 from schemas.decode import decode
 from schemas.devices import Device, DeviceBody, DeviceChange, Limits, QuietHours
@@ -21,6 +22,7 @@ from schemas.shapes import Many, One
 from service.core.sealing import NoKey, Seal
 from service.ingress import checks
 from service.ingress.auth import CALLER
+from service.ingress.connection import ask, linking_of
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation
 from service.ingress.replies import (
@@ -34,7 +36,7 @@ from service.ingress.replies import (
     reply,
 )
 from service.ingress.requests import read_json, read_nothing
-from service.once import Answer, Once
+from service.once import Answer, Idempotency, Once
 from service.record.devices import change_state
 from service.store import devices as store
 from service.store.devices import DEVICES_LIMIT, Quiet
@@ -64,6 +66,7 @@ class Devices:
         lists: Lists,
         seal: Seal,
         kinds: Mapping[str, Kind],
+        linkings: Mapping[str, Linking],
         *,
         shards: int,
     ) -> None:
@@ -72,6 +75,7 @@ class Devices:
         self._lists = lists
         self._seal = seal
         self._kinds = kinds
+        self._linkings = linkings
         self._shards = shards
 
     def operations(self) -> list[Operation]:
@@ -152,7 +156,7 @@ class Devices:
                 handler=self.logout,
                 summary="Unlink a device from its phone; it has to be linked anew.",
                 answers={200: One[Device]},
-                problems=("qr_not_supported",),
+                problems=("qr_not_supported", "bridge_unavailable"),
             ),
         ]
 
@@ -288,43 +292,48 @@ class Devices:
 
     async def pause(self, request: web.Request) -> web.Response:
         """Stop; answered when nothing more goes out."""
-        return await self._change(request, exact=True, paused=True)
+        key = await read_nothing(request)
+        answer = await self._change(request, key, paused=True)
+        await asyncio.sleep(CLAIMS_OVER_SECONDS)
+        return reply(answer)
 
     async def resume(self, request: web.Request) -> web.Response:
         """Go on."""
-        return await self._change(request, exact=False, paused=False)
+        key = await read_nothing(request)
+        return reply(await self._change(request, key, paused=False))
 
     async def logout(self, request: web.Request) -> web.Response:
         """Unlink; answered when nothing more goes out."""
-        return await self._change(request, exact=True, state="unlinked")
+        key = await read_nothing(request)
+        device_id = path_id(request, _WHAT)
+        async with self._pool.acquire() as connection:
+            row = await store.one(connection, request[CALLER].account_id, device_id)
+        driver = found(row, _WHAT)["driver"]
+        await ask(linking_of(self._kinds, self._linkings, driver, "id").logout(device_id))
+        answer = await self._change(request, key, state="unlinked")
+        await asyncio.sleep(CLAIMS_OVER_SECONDS)
+        return reply(answer)
 
     async def _change(
         self,
         request: web.Request,
+        key: Idempotency | None,
         *,
-        exact: bool,
         paused: bool | None = None,
         state: str | None = None,
-    ) -> web.Response:
+    ) -> Answer:
         device_id = path_id(request, _WHAT)
-        key = await read_nothing(request)
         account_id = request[CALLER].account_id
 
         async def work(connection: Connection) -> Answer:
-            row = found(await store.one(connection, account_id, device_id), _WHAT)
-            if state is not None and not self._kinds[row["driver"]].by_code:
-                detail = f"A {row['driver']} device is not linked to a phone by a code."
-                raise Problem(422, "qr_not_supported", detail, errors={"id": [detail]})
-            entries = await change_state(
-                connection, account_id, device_id, paused=paused, state=state
+            entries = found(
+                await change_state(connection, account_id, device_id, paused=paused, state=state),
+                _WHAT,
             )
             row = found(await store.one(connection, account_id, device_id), _WHAT)
-            return Answer(200, encoded(schema.device(row)), found(entries, _WHAT))
+            return Answer(200, encoded(schema.device(row)), entries)
 
-        answer = await self._once.run(account_id, key, work)
-        if exact:
-            await asyncio.sleep(CLAIMS_OVER_SECONDS)
-        return reply(answer)
+        return await self._once.run(account_id, key, work)
 
     def _sealed(self, secrets: Mapping[str, str | None]) -> dict[str, str | None]:
         """Each secret, sealed; raises the 503 Problem."""

@@ -8,10 +8,10 @@ import orjson
 
 from schemas.commands import DEVICE_STATE_TYPE
 from service.core.times import rfc3339
-from service.relay import EVENTS_EXCHANGE
+from service.relay import EVENTS_EXCHANGE, Relay
 from service.store import devices as store
 from service.store.outbox import Entry
-from service.store.pool import Connection
+from service.store.pool import Connection, Pool
 from service.store.record import put_event
 
 #: The routing key of the event.
@@ -51,3 +51,17 @@ async def change_state(
         connection, routing_key=DEVICE_STATE, event_type=DEVICE_STATE_TYPE, body=body
     )
     return [Entry(event_id, EVENTS_EXCHANGE, DEVICE_STATE, DEVICE_STATE_TYPE, body)]
+
+
+class DeviceLinks:
+    """Notes which devices have got their phones."""
+
+    def __init__(self, pool: Pool, relay: Relay) -> None:
+        self._pool = pool
+        self._relay = relay
+
+    async def linked(self, device_id: int, phone: str) -> None:
+        """The device is ready; what waited for it goes out."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            entries = await change_state(connection, None, device_id, state="ready", phone=phone)
+        self._relay.offer(entries or ())
