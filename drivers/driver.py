@@ -54,6 +54,8 @@ class Retry:
     counts: bool = True
     #: the provider wants fewer calls of this device: its rate is halved, and grows back by itself
     slows: bool = False
+    #: nothing in the scope, a device or an account, is tried again until somebody resumes it
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,37 @@ class Unconfirmed:
 
 
 Outcome = Sent | Retry | Failed | Unconfirmed
+
+
+class Action(StrEnum):
+    """What becomes of a message that a provider did not take."""
+
+    #: it waits, and what else is in the scope with it
+    RETRY = "retry"
+    #: it waits with what else is in the scope until somebody resumes that
+    PAUSE = "pause"
+    #: it has failed
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a provider's code means: a driver has a table of them, by code."""
+
+    action: Action
+    #: for whoever asks why
+    sentence: str
+    scope: Scope = Scope.MESSAGE
+    #: None: the engine's own back-off
+    after_seconds: float | None = None
+    counts: bool = True
+
+    def outcome(self, code: str, after_seconds: float | None = None) -> Retry | Failed:
+        """The decision on a message that met the code; the provider's own wish comes first."""
+        if self.action is Action.FAIL:
+            return Failed(code, self.sentence)
+        wish = self.after_seconds if after_seconds is None else after_seconds
+        return Retry(code, wish, self.scope, self.counts, pauses=self.action is Action.PAUSE)
 
 
 class Report(Protocol):

@@ -10,18 +10,15 @@ import msgspec
 
 from drivers.driver import (
     Callback,
-    Failed,
     Inbound,
     Outcome,
-    Retry,
-    Scope,
     Send,
     Sent,
     Unconfirmed,
 )
-from drivers.simulator.numbers import Reply, Step, script_for
+from drivers.simulator.numbers import Reply, Script, Step, script_for
+from drivers.simulator.outcomes import RULES, marked
 
-THROTTLE_SECONDS = 1.0
 #: Callbacks of one instant travel together, up to so many.
 OWED_PACK = 50
 
@@ -56,18 +53,29 @@ class Owed(msgspec.Struct):
 def answer(send: Send, known: Known, *, repeats: bool) -> Answer:
     """The answer to this call; with `repeats` only one message ever comes of an id."""
     script = script_for(send.phone)
-    if script.fails is not None:
-        return Answer(Failed(script.fails, "the number is not on WhatsApp"))
-    if known.calls < script.throttled:
-        return Answer(Retry("throttled", THROTTLE_SECONDS, Scope.DEVICE, counts=False, slows=True))
-    if known.calls < script.throttled + script.errors:
-        return Answer(Retry("passing_error"))
+    code = _refusal(script, send.body, known.calls)
+    if code is not None:
+        return Answer(RULES[code].outcome(code))
     first = known.attempt if repeats else None
     if script.silent:
         outcome: Outcome = Unconfirmed("no_answer")
     else:
         outcome = Sent(_provider_id(send.message_id, send.attempt if first is None else first))
     return Answer(outcome, accepted=first is None, after_seconds=script.slow_seconds)
+
+
+def _refusal(script: Script, body: str, calls: int) -> str | None:
+    """The code that this call meets after so many others for its message."""
+    mark = marked(body)
+    if mark is not None and calls < mark[1]:
+        return mark[0]
+    if script.fails is not None:
+        return script.fails
+    if calls < script.throttled:
+        return "throttled"
+    if calls < script.throttled + script.errors:
+        return "passing_error"
+    return None
 
 
 def owed(accepted: Iterable[Send], now: datetime) -> list[Owed]:

@@ -33,6 +33,17 @@ _SENT_OR_BETTER = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """What else has to wait, as an answer concerned more than its message."""
+
+    #: recipient, template, device or account
+    scope: str
+    #: None: until somebody resumes the device
+    until: datetime | None
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One fact about one message, as a driver, a callback or a sweep reports it."""
 
@@ -49,6 +60,8 @@ class Change:
     reason: str | None = None
     #: 1 when the try counts towards the bound on attempts, 0 when not
     counted: int = 0
+    #: with status queued: what has to wait with it
+    hold: Hold | None = None
     #: set by `fold`, when it left out the changes that said so
     sent_at: datetime | None = None
     delivered_at: datetime | None = None

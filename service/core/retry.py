@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 #: Tries that counted after which a message fails; throttling does not count.
@@ -9,6 +10,8 @@ MOST_ATTEMPTS = 5
 FIRST_DELAY_SECONDS = 1.0
 DELAY_FACTOR = 4.0
 LONGEST_DELAY_SECONDS = 600.0
+#: The longest wait that a provider may ask for, as with a restricted number.
+LONGEST_WISH_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def decide(
     tried = attempts + (1 if counts else 0)
     if tried >= MOST_ATTEMPTS:
         return GiveUp()
-    if after_seconds is not None:
-        return TryAgain(min(max(after_seconds, 0.0), LONGEST_DELAY_SECONDS))
+    if after_seconds is not None and not math.isnan(after_seconds):
+        return TryAgain(min(max(after_seconds, 0.0), LONGEST_WISH_SECONDS))
     delay = min(FIRST_DELAY_SECONDS * DELAY_FACTOR ** max(tried - 1, 0), LONGEST_DELAY_SECONDS)
     return TryAgain(delay * (1.0 - jitter / 2.0))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
 from service import failpoints
-from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
+from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Hold, Status
 from service.core.pacing import Pacer
 from service.core.retry import GiveUp, decide
 from service.core.text import storable
@@ -135,17 +135,25 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
                 detail = f"given up after {claimed.attempts + 1} attempts"
                 return _change(claimed, Status.FAILED, now, code=code, detail=detail), None
             wide = scope is Scope.DEVICE
+            until = now + timedelta(seconds=decision.after_seconds)
             change = Change(
                 claimed.message_id,
                 claimed.attempt,
                 Status.QUEUED,
                 now,
                 error_code=_clean(code),
-                not_before=now + timedelta(seconds=decision.after_seconds),
+                not_before=until,
                 reason="throttled" if wide else "held",
                 counted=1 if counts else 0,
+                hold=_hold(outcome, until),
             )
             return change, decision.after_seconds if wide else None
+
+
+def _hold(retry: Retry, until: datetime) -> Hold | None:
+    if retry.scope is Scope.MESSAGE:
+        return None
+    return Hold(retry.scope, None if retry.pauses else until, _clean(retry.code))
 
 
 def _change(

@@ -26,13 +26,14 @@ async def change_state(
     paused: bool | None = None,
     state: str | None = None,
     phone: str | None = None,
+    reason: str | None = None,
 ) -> Sequence[Entry] | None:
     """Change what is given, in a transaction of the caller's; None when there is no such device.
 
     The event, of a change that callers can see, is to be offered after the commit.
     """
     change = await store.change_state(
-        connection, account_id, device_id, paused=paused, state=state, phone=phone
+        connection, account_id, device_id, paused=paused, state=state, phone=phone, reason=reason
     )
     if change is None:
         return None
@@ -44,6 +45,7 @@ async def change_state(
             "device_id": device_id,
             "state": change.state,
             "previous_state": change.before,
+            "reason": reason,
             "at": rfc3339(change.at),
         }
     )

@@ -104,6 +104,7 @@ class Sweeps:
 
     async def _answers(self) -> None:
         await sweeps.drop_answers(self._pool)
+        await sweeps.drop_holds(self._pool)
 
     async def _partitions(self) -> None:
         made = await sweeps.ensure_partitions(self._pool)

@@ -12,6 +12,7 @@ import orjson
 from schemas.commands import EVENT_PACK, STATUS_TYPE
 from service.core.lifecycle import Change
 from service.core.times import rfc3339
+from service.record.holds import hold
 from service.relay import EVENTS_EXCHANGE
 from service.store import record
 from service.store.outbox import Entry
@@ -63,6 +64,7 @@ async def write(
         Entry(id_, EVENTS_EXCHANGE, event.routing_key, STATUS_TYPE, event.body)
         for id_, event in zip(ids, events, strict=True)
     ]
+    entries += await hold(connection, changes, moved)
     return Written(moved, entries, credits)
 
 

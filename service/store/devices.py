@@ -140,10 +140,11 @@ async def change_state(
     paused: bool | None = None,
     state: str | None = None,
     phone: str | None = None,
+    reason: str | None = None,
 ) -> StateChange | None:
     """Change what is given; None when there is no such device."""
     row = await connection.fetchrow(
-        _SQL["change_state"], device_id, account_id, paused, state, phone
+        _SQL["change_state"], device_id, account_id, paused, state, phone, reason
     )
     return StateChange(*row) if row is not None else None
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
-from service.core.lifecycle import Change
+from service.core.lifecycle import Change, Hold
 from service.store.pool import Connection
 from service.store.queries import load
 
@@ -80,6 +80,26 @@ async def settle(
         [event.body for event in events],
         claims,
     )
+    return [row["id"] for row in rows]
+
+
+async def hold(connection: Connection, holds: Sequence[tuple[int, Hold]]) -> None:
+    """Let what is in the scope of these messages' answers wait until then."""
+    ids = [message_id for message_id, _ in holds]
+    await connection.execute(
+        _SQL["hold"],
+        ids,
+        min(ids),
+        max(ids),
+        [each.scope for _, each in holds],
+        [each.until for _, each in holds],
+        [each.code for _, each in holds],
+    )
+
+
+async def devices_in_scope(connection: Connection, device_id: int, scope: str) -> list[int]:
+    """The device, or with the scope `account` all of its account that have the same driver."""
+    rows = await connection.fetch(_SQL["devices_in_scope"], device_id, scope)
     return [row["id"] for row in rows]
 
 

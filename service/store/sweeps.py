@@ -101,6 +101,11 @@ async def drop_answers(pool: Pool) -> None:
     await pool.execute(_SQL["drop_answers"], ANSWERS_LIMIT)
 
 
+async def drop_holds(pool: Pool) -> None:
+    """Forget what need not wait any more."""
+    await pool.execute(_SQL["drop_holds"])
+
+
 async def ensure_partitions(pool: Pool) -> int:
     """Make the partition of the messages to come; how many were made."""
     made: int = await pool.fetchval(_SQL["ensure_partitions"])

@@ -132,6 +132,12 @@ DEAD_COMMANDS = Counter(
     ["result"],
     registry=REGISTRY,
 )
+DEVICES_STOPPED = Counter(
+    "hantar_devices_stopped",
+    "Devices taken out of use until somebody resumes them, by why.",
+    ["reason"],
+    registry=REGISTRY,
+)
 WEBHOOKS = Counter(
     "hantar_webhook_calls",
     "Calls of webhook endpoints, by result.",

@@ -11,7 +11,8 @@ WITH own AS (
     FROM unnest($5::int[], $6::bigint[]) AS o (shard, epoch)
     JOIN shard_leases l ON l.shard = o.shard AND l.epoch = o.epoch AND l.owner = $4
 ), held AS MATERIALIZED (
-    SELECT m.id, m.account_id, m.device_id, m.campaign_id, m.phone, m.priority, m.expires_at
+    SELECT m.id, m.account_id, m.device_id, m.campaign_id, m.template_id, m.phone, m.priority,
+        m.expires_at
     FROM messages m
     WHERE m.id = ANY($1::bigint[]) AND m.id BETWEEN $2 AND $3
         AND m.status IN ('queued', 'scheduled')
@@ -28,13 +29,13 @@ WITH own AS (
             WHEN d.deleted_at IS NOT NULL THEN 'no_device'
             WHEN d.paused OR k.status = 'paused' THEN 'paused'
             WHEN d.state NOT IN ('ready', 'throttled') THEN 'not_ready'
-            WHEN GREATEST(d.hold_until, a.hold_until) > now() THEN 'held'
+            WHEN GREATEST(d.hold_until, a.hold_until, n.hold_until) > now() THEN 'held'
             WHEN q.until IS NOT NULL THEN 'quiet_hours'
             WHEN num_nonnulls(d.per_hour, d.per_day, d.pair_seconds, d.new_recipients_per_day,
                 d.warm_up_days) > 0 THEN 'counted'
             ELSE 'claimed'
         END AS verdict,
-        GREATEST(d.hold_until, a.hold_until, q.until) AS hold_until,
+        GREATEST(d.hold_until, a.hold_until, n.hold_until, q.until) AS hold_until,
         d.per_second, d.per_minute, d.jitter_seconds, d.xmin AS version
     FROM held h
     JOIN devices d ON d.id = h.device_id
@@ -43,6 +44,11 @@ WITH own AS (
     LEFT JOIN contacts c ON c.account_id = h.account_id AND c.phone = h.phone
     LEFT JOIN campaigns k ON k.id = h.campaign_id
     LEFT JOIN parked p ON p.message_id = h.id
+    LEFT JOIN LATERAL (
+        SELECT max(x.hold_until) AS hold_until FROM holds x
+        WHERE x.device_id = h.device_id
+            AND x.name = ANY(ARRAY[h.phone, 'template:' || h.template_id])
+    ) n ON true
     LEFT JOIN LATERAL (
         SELECT COALESCE(
             quiet_until(d.quiet_start, d.quiet_end, d.quiet_timezone, now()),

@@ -68,7 +68,8 @@ WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL
 RETURNING id
 
 -- name: change_state
--- Pause a device, let it go on, or note its state and phone; what is null stays as it is.
+-- Pause a device, let it go on, or note its state and phone; what is null stays as it is. One that
+-- the service itself took out of use is ready again when it is let go on.
 WITH before AS MATERIALIZED (
     SELECT d.id, device_state(d) AS state FROM devices d
     WHERE d.id = $1 AND ($2::bigint IS NULL OR d.account_id = $2) AND d.deleted_at IS NULL
@@ -76,7 +77,10 @@ WITH before AS MATERIALIZED (
 )
 UPDATE devices d SET
     paused = COALESCE($3, d.paused),
-    state = COALESCE($4, d.state),
+    state = COALESCE(
+        $4, CASE WHEN NOT $3::boolean AND d.state_reason IS NOT NULL THEN 'ready' END, d.state),
+    state_reason = CASE WHEN $4 IS NOT NULL THEN $6
+        WHEN $3 IS DISTINCT FROM false THEN d.state_reason END,
     phone = COALESCE($5, d.phone),
     state_changed_at = CASE
         WHEN d.paused IS DISTINCT FROM COALESCE($3, d.paused) THEN now()

@@ -118,6 +118,37 @@ SELECT 'hantar.events', o.routing_key, $6, o.body
 FROM unnest($7::text[], $8::bytea[]) AS o (routing_key, body)
 RETURNING id
 
+-- name: hold
+-- Let wait what is in the scope of these messages' answers: a recipient or a template of a device,
+-- a device, or an account. What ends later stays as it is.
+WITH wanted AS MATERIALIZED (
+    SELECT m.account_id, m.device_id, n.scope, n.until, n.code,
+        CASE n.scope WHEN 'recipient' THEN m.phone
+            WHEN 'template' THEN 'template:' || m.template_id END AS name
+    FROM unnest($1::bigint[], $4::text[], $5::timestamptz[], $6::text[])
+        AS n (id, scope, until, code)
+    JOIN messages m ON m.id = n.id AND m.id BETWEEN $2 AND $3
+), narrow AS (
+    INSERT INTO holds AS h (device_id, name, hold_until, code)
+    SELECT device_id, name, max(until), max(code) FROM wanted
+    WHERE name IS NOT NULL GROUP BY device_id, name ORDER BY device_id, name
+    ON CONFLICT (device_id, name) DO UPDATE SET
+        hold_until = GREATEST(h.hold_until, EXCLUDED.hold_until), code = EXCLUDED.code
+), of_devices AS (
+    UPDATE devices d SET hold_until = GREATEST(d.hold_until, w.until)
+    FROM (SELECT device_id, max(until) AS until FROM wanted WHERE scope = 'device' GROUP BY 1) w
+    WHERE d.id = w.device_id
+)
+UPDATE accounts a SET hold_until = GREATEST(a.hold_until, w.until)
+FROM (SELECT account_id, max(until) AS until FROM wanted WHERE scope = 'account' GROUP BY 1) w
+WHERE a.id = w.account_id
+
+-- name: devices_in_scope
+-- The device, or with the scope `account` all of its account that have the same driver.
+SELECT o.id FROM devices d JOIN devices o
+    ON o.id = d.id OR ($2 = 'account' AND o.account_id = d.account_id AND o.driver = d.driver)
+WHERE d.id = $1 AND o.deleted_at IS NULL ORDER BY o.id
+
 -- name: opt_out
 -- Remember that a person wants no more messages from the account behind a device.
 INSERT INTO contacts AS c (account_id, phone, opted_out_at)

@@ -92,6 +92,10 @@ DELETE FROM idempotency WHERE ctid IN (
     SELECT ctid FROM idempotency WHERE expires_at < now() LIMIT $1
 )
 
+-- name: drop_holds
+-- What need not wait any more.
+DELETE FROM holds WHERE hold_until < now()
+
 -- name: ensure_partitions
 -- The partition of the messages to come.
 SELECT ensure_message_partitions()
