@@ -77,34 +77,45 @@ Outcome = Sent | Retry | Failed | Unconfirmed
 
 
 class Action(StrEnum):
-    """What becomes of a message that a provider did not take."""
+    """What becomes of a message that its provider did not take, and of those like it."""
 
-    #: it waits, and what else is in the scope with it
+    #: the message is tried again by itself
     RETRY = "retry"
-    #: it waits with what else is in the scope until somebody resumes that
+    #: everything in the rule's scope waits, then goes on
+    HOLD = "hold"
+    #: everything in the rule's scope, a device or an account, waits until a person resumes it
     PAUSE = "pause"
-    #: it has failed
+    #: refused for good
     FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a provider's code means: a driver has a table of them, by code."""
+    """What a provider's code means, a line of a driver's table; `sentence` is for who asks why."""
 
+    name: str
+    scope: Scope
     action: Action
-    #: for whoever asks why
     sentence: str
-    scope: Scope = Scope.MESSAGE
     #: None: the engine's own back-off
     after_seconds: float | None = None
-    counts: bool = True
+    #: whether the try counts towards the bound on attempts
+    counts: bool = False
+    #: whether the device's rate is halved
+    slows: bool = False
 
-    def outcome(self, code: str, after_seconds: float | None = None) -> Retry | Failed:
-        """The decision on a message that met the code; the provider's own wish comes first."""
+    def outcome(self, note: str = "") -> Retry | Failed:
+        """The decision on a message that met it; the note goes behind the sentence."""
         if self.action is Action.FAIL:
-            return Failed(code, self.sentence)
-        wish = self.after_seconds if after_seconds is None else after_seconds
-        return Retry(code, wish, self.scope, self.counts, pauses=self.action is Action.PAUSE)
+            return Failed(self.name, f"{self.sentence}{note}")
+        return Retry(
+            self.name,
+            self.after_seconds,
+            self.scope,
+            self.counts,
+            slows=self.slows,
+            pauses=self.action is Action.PAUSE,
+        )
 
 
 class Report(Protocol):

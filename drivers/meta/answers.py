@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import structlog
 
-from drivers.driver import Failed, Outcome, Retry, Scope, Sent, Unconfirmed
+from drivers.driver import Outcome, Retry, Rule, Scope, Sent, Unconfirmed
 from drivers.meta.calls import Answered
-from drivers.meta.errors import UNKNOWN, Action, Rule, rule_of, rule_of_status
+from drivers.meta.errors import UNKNOWN, rule_of, rule_of_status
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -58,9 +58,7 @@ def count(code: int) -> Rule:
 
 def outcome_by(rule: Rule, code: int) -> Outcome:
     """The outcome that a rule prescribes; the code is kept for whoever asks."""
-    if rule.action is Action.FAIL:
-        return Failed(rule.name, f"{rule.sentence} (code {code})")
-    return Retry(rule.name, rule.after_seconds, rule.scope, rule.counts, rule.slows)
+    return rule.outcome(f" (code {code})")
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -7,40 +7,7 @@ means the same in an HTTP answer and in a status webhook.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-from drivers.driver import Scope
-
-
-class Action(StrEnum):
-    """What becomes of the message, and of those like it."""
-
-    #: not accepted; the message is tried again by itself
-    RETRY = "retry"
-    #: not accepted; everything in the rule's scope waits, then goes on
-    HOLD = "hold"
-    #: not accepted; everything in the rule's scope waits until a person resumes it
-    PAUSE = "pause"
-    #: refused for good
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What one code means; `sentence` is for the person who asks why."""
-
-    name: str
-    scope: Scope
-    action: Action
-    sentence: str
-    #: None: the engine's own back-off
-    after_seconds: float | None = None
-    #: whether the try counts towards the bound on attempts
-    counts: bool = False
-    #: whether the device sends too fast, and has to slow down for a while
-    slows: bool = False
-
+from drivers.driver import Action, Rule, Scope
 
 _M, _R, _D, _T, _A = Scope.MESSAGE, Scope.RECIPIENT, Scope.DEVICE, Scope.TEMPLATE, Scope.ACCOUNT
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0

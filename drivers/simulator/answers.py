@@ -55,7 +55,7 @@ def answer(send: Send, known: Known, *, repeats: bool) -> Answer:
     script = script_for(send.phone)
     code = _refusal(script, send.body, known.calls)
     if code is not None:
-        return Answer(RULES[code].outcome(code))
+        return Answer(RULES[code].outcome())
     first = known.attempt if repeats else None
     if script.silent:
         outcome: Outcome = Unconfirmed("no_answer")

@@ -6,23 +6,19 @@ import re
 
 from drivers.driver import Action, Rule, Scope
 
-RULES: dict[str, Rule] = {
-    "not_on_whatsapp": Rule(Action.FAIL, "the number is not on WhatsApp"),
-    "passing_error": Rule(Action.RETRY, "a passing error"),
-    "throttled": Rule(Action.RETRY, "the device sends too fast", Scope.DEVICE, 1.0, counts=False),
-    "recipient_limit": Rule(
-        Action.RETRY, "too many messages to this person", Scope.RECIPIENT, 3.0, counts=False
-    ),
-    "template_paused": Rule(
-        Action.RETRY, "the template is paused", Scope.TEMPLATE, 3.0, counts=False
-    ),
-    "account_limit": Rule(
-        Action.RETRY, "the account sends too much", Scope.ACCOUNT, 3.0, counts=False
-    ),
-    "unreachable": Rule(Action.RETRY, "the provider is down", Scope.DEVICE, None, counts=False),
-    "device_blocked": Rule(Action.PAUSE, "the number is blocked", Scope.DEVICE, counts=False),
-    "token_refused": Rule(Action.PAUSE, "the token is refused", Scope.ACCOUNT, counts=False),
-}
+_HELD_SECONDS = 3.0
+_TABLE = (
+    Rule("not_on_whatsapp", Scope.MESSAGE, Action.FAIL, "the number is not on WhatsApp"),
+    Rule("passing_error", Scope.MESSAGE, Action.RETRY, "a passing error", counts=True),
+    Rule("throttled", Scope.DEVICE, Action.HOLD, "the device sends too fast", 1.0, slows=True),
+    Rule("unreachable", Scope.DEVICE, Action.HOLD, "the provider cannot be reached"),
+    Rule("recipient_limit", Scope.RECIPIENT, Action.HOLD, "too much for one", _HELD_SECONDS),
+    Rule("template_paused", Scope.TEMPLATE, Action.HOLD, "the template rests", _HELD_SECONDS),
+    Rule("account_limit", Scope.ACCOUNT, Action.HOLD, "the account sends much", _HELD_SECONDS),
+    Rule("device_blocked", Scope.DEVICE, Action.PAUSE, "the number is blocked"),
+    Rule("token_refused", Scope.ACCOUNT, Action.PAUSE, "the token is refused"),
+)
+RULES = {rule.name: rule for rule in _TABLE}
 
 _MARK = re.compile(r"#simulate (\w+)(?: (\d{1,3}))?(?: |$)")
 

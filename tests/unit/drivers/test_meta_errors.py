@@ -5,10 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from drivers.driver import Failed, Outcome, Retry, Scope, Sent, Unconfirmed
+from drivers.driver import Action, Failed, Outcome, Retry, Scope, Sent, Unconfirmed
 from drivers.meta.answers import outcome_of
 from drivers.meta.calls import Answered
-from drivers.meta.errors import RULES, Action
+from drivers.meta.errors import RULES
 
 MESSAGE, RECIPIENT = Scope.MESSAGE, Scope.RECIPIENT
 DEVICE, TEMPLATE, ACCOUNT = Scope.DEVICE, Scope.TEMPLATE, Scope.ACCOUNT
