@@ -176,6 +176,10 @@ class World:
         finally:
             await connection.close(timeout=5)
 
+    def no_second_look(self) -> None:
+        """Nothing finds what is forgotten: neither the look at rows that nothing points to."""
+        self.processes.environment["HANTAR_UNPOINTED_SECONDS"] = "3600"
+
     # --- processes ---
 
     async def start(

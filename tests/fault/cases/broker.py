@@ -233,6 +233,26 @@ async def deleted(world: World) -> None:
     await amid(world, "queue deleted", strike)
 
 
+@case("F28c", "a dispatch queue is unbound by hand, and bound again")
+async def unbound(world: World) -> None:
+    world.no_second_look()
+    await usual(world)
+    rabbit, vhost = world.servers.rabbit, quote(world.vhost, safe="")
+    queues = [
+        dispatch_queue(shard, express=express) for shard in (0, 1) for express in (True, False)
+    ]
+    bindings = {queue: f"/bindings/{vhost}/e/hantar.dispatch/q/{queue}" for queue in queues}
+
+    async def strike() -> None:
+        for queue, path in bindings.items():
+            await rabbit.manage("DELETE", f"{path}/{queue}")
+        await asyncio.sleep(3)
+        for queue, path in bindings.items():
+            await rabbit.manage("POST", path, {"routing_key": queue, "arguments": {}})
+
+    await amid(world, "queues unbound", strike, calls=5, singles=80)
+
+
 @case("F29", "a queue stands with other arguments: migrate fails and says so", about_requests=True)
 async def other_arguments(world: World) -> None:
     await usual(world)

@@ -130,6 +130,7 @@ async def forged(world: World) -> None:
 
 @case("F41c", "all of a dispatcher's commands dead-lettered: none of their messages rests")
 async def dead_letters(world: World) -> None:
+    world.no_second_look()
     roles = await usual(world)
 
     async def strike() -> None:

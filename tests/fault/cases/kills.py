@@ -25,6 +25,7 @@ class At:
     script: str = ""
 
     async def run(self, world: World) -> None:
+        world.no_second_look()
         if self.script:
             await world.provider.tell(default=SCRIPTS[self.script])
         others = [role for role in ROLES if role != self.role]

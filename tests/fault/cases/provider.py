@@ -119,6 +119,7 @@ async def killed_unread(world: World) -> None:
 
 @case("F41", "ten crashes in a row on what is delivered next; the others are delivered")
 async def crash_loop(world: World) -> None:
+    world.no_second_look()
     await world.start(INGRESS, RECORDER)
     rule = "dispatch.received=kill"
     [child] = await world.start(DISPATCHER, fail=rule)
@@ -210,6 +211,17 @@ async def restart_loop(world: World) -> None:
             world.kill(roles.dispatcher)
 
     await amid(world, "restart loop", strike, bulk=900)
+
+
+@case("F53b", "the dispatcher's wall clock runs three times as fast")
+async def wall_clock(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    await world.start(DISPATCHER, settings={"FAULT_WALL_FACTOR": "3"})
+
+    async def strike() -> None:
+        await asyncio.sleep(2)
+
+    await amid(world, "wall clock hurries", strike, bulk=600)
 
 
 async def _limit(world: World, per_second: float) -> None:

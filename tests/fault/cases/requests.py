@@ -94,6 +94,19 @@ async def key_of_others(world: World) -> None:
     assert [reply.status for reply in (one, two, three)] == [202, 422, 202]
 
 
+@case("F12b", "everything of another tenant is asked for while it is sent", about_requests=True)
+async def of_others(world: World) -> None:
+    await usual(world)
+    first, second = world.tenants[:2]
+    bulk = await world.client.bulk(first, 50)
+    world.struck("another tenant asks")
+    replies = await asyncio.gather(
+        *(world.client.call(second, "GET", f"/messages/{id_}") for id_ in bulk.ids)
+    )
+    shown = [reply.json for reply in replies if reply.status != 404]
+    assert not shown, f"I6 shown to another tenant: {len(shown)}"
+
+
 @case("F13", "a hundred bulks of 10 at once, credits for fifty", about_requests=True)
 async def too_few_credits(world: World) -> None:
     await usual(world)
