@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak bench-campaigns bench-imports bench-lists check migrate lock clean FORCE
+.PHONY: help run test fault fault-soak fault-mutants bench-campaigns bench-imports bench-lists check migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ fault: .venv/dev ## Strike with every fault and check that nothing is lost; SEED
 
 fault-soak: .venv/dev ## Ten minutes of load under a seeded mix of faults; SEED=n repeats
 	.venv/bin/python -m tests.fault.soak $(if $(SEED),--seed $(SEED))
+
+fault-mutants: .venv/dev ## Put twelve known bugs into copies of the tree; each must be found
+	.venv/bin/python -m tests.fault.mutants $(if $(SEED),--seed $(SEED))
 
 check: .venv/dev ## Check format, lint, types and import rules, run the fast tests
 	.venv/bin/ruff format --check .

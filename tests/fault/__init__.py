@@ -13,5 +13,6 @@ are, each line on the disk before anybody acts on it.
 `service/failpoints.py` kills, stalls or cuts off a process at a named point, `proxy.py` spoils a
 connection, `world.py` does the rest. `checker.py` then compares the journals with each other and
 with the rows. A case counts only if its fault struck while messages were in flight, and traffic
-went through afterwards. `matrix.py` has a line for every fault that was thought of.
+went through afterwards. `matrix.py` has a line for every fault that was thought of; `soak.py` mixes
+faults for ten minutes, and `mutants.py` puts known bugs in, each of which has to be found.
 """

@@ -66,7 +66,7 @@ def apply(patch: Path, folder: Path, *, only_check: bool = False) -> str:
     """Put a patch in; answers what git has to complain of."""
     check = ["--check"] if only_check else []
     done = subprocess.run(
-        ["git", "apply", "--recount", *check, str(patch)],
+        ["git", "apply", *check, str(patch)],
         cwd=folder,
         capture_output=True,
         text=True,

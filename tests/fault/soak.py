@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from service.store.pool import UNAVAILABLE
 from tests.fault.case import evidence, settle
 from tests.fault.checker import check
 from tests.fault.client import Reply
@@ -189,10 +191,11 @@ class Soak:
             await servers.rabbit.control("set_vm_memory_high_watermark", "absolute", "1GB")
 
         async def sessions() -> None:
-            await self.world.query(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            with contextlib.suppress(*UNAVAILABLE):  # it may still recover from the last crash
+                await self.world.query(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
 
         async def stalled() -> None:
             await servers.stall_postgres(2.0)
