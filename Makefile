@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak fault-mutants bench-campaigns bench-imports bench-lists check migrate lock clean FORCE
+.PHONY: help run test fault fault-soak fault-mutants bench-campaigns bench-imports bench-lists check schemas migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ check: .venv/dev ## Check format, lint, types and import rules, run the fast tes
 	.venv/bin/python -m mypy --strict
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest tests/unit tests/house
+
+schemas: .venv/dev ## Write schemas/openapi.json anew, as the program serves it
+	.venv/bin/python -m tests.schemas
 
 migrate: .venv/run ## Bring the database and the broker to this version
 	@exec .venv/bin/hantar migrate $(ARGS)

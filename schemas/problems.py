@@ -6,6 +6,54 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
+
+#: The status of each code: stable, as programs look at them.
+CODES = {
+    "bad_request": 400,
+    "invalid_json": 400,
+    "invalid_idempotency_key": 400,
+    "unauthenticated": 401,
+    "insufficient_credits": 402,
+    "email_unverified": 403,
+    "signup_closed": 403,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "idempotency_in_progress": 409,
+    "not_cancellable": 409,
+    "already_linked": 409,
+    "invalid_state": 409,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "validation_failed": 422,
+    "unknown_field": 422,
+    "invalid_phone": 422,
+    "no_device": 422,
+    "no_recipients": 422,
+    "opted_out": 422,
+    "qr_not_supported": 422,
+    "idempotency_key_reused": 422,
+    "rate_limited": 429,
+    "internal": 500,
+    "unavailable": 503,
+    "bridge_unavailable": 503,
+}
+
+
+class ProblemDocument(msgspec.Struct, kw_only=True, rename={"kind": "type"}):
+    """What went wrong (RFC 9457); `message` and `errors` are as clients of a Laravel API know."""
+
+    kind: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    message: str
+    errors: dict[str, list[str]] | msgspec.UnsetType = msgspec.UNSET
+
 
 class Problem(Exception):
     """An answer other than success: `code` is stable, `detail` is for a person."""

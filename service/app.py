@@ -31,6 +31,7 @@ from service.core.addresses import Network, read_networks
 from service.core.quota import Quota
 from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
+from service.ingress.api_page import ApiPage
 from service.ingress.application import application
 from service.ingress.auth import Authentication
 from service.ingress.callbacks import CallbackDoors
@@ -105,6 +106,11 @@ class App:
         self._seal = seal
         self._parts = AsyncExitStack()
         self._links_begin = settings.links_begin
+        self._routes: list[web.AbstractRoute] = []
+
+    def routes(self) -> list[web.AbstractRoute]:
+        """The routes of the API, once it has started."""
+        return self._routes
 
     async def start(self) -> Addresses:
         """Everything this process's roles need, up and ready; on failure what was started stops."""
@@ -282,12 +288,14 @@ class App:
         self._on_stop("key uses", uses.close)
         quota = Quota(settings.rate_per_second, settings.rate_burst)
         trusted = read_networks(settings.trusted_proxies)
+        page = ApiPage([each for resource in resources for each in resource.operations()])
         app = application(
             Authentication(pool, AccountLimit(quota), uses, trusted),
-            [*routes(resources), *doors],
-            open_to_all=open_to_all(resources),
+            [*routes(resources), *page.routes(), *doors],
+            open_to_all=[*open_to_all(resources), *page.open_to_all()],
             cors=Cors(settings.origins),
         )
+        self._routes = list(app.router.routes())
         api = await self._listen("api", app, settings.listen)
         if not settings.public_url:
             # The port may have been taken, or left to the system to choose.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,7 +180,7 @@ async def hantar(dsn: str, pool: Pool) -> AsyncIterator[Hantar]:
         yield running
 
 
-async def run_app(dsn: str, pool: Pool, **settings: object) -> AsyncIterator[Hantar]:
+async def run_app(dsn: str, pool: Pool, **settings: object) -> AsyncGenerator[Hantar, None]:
     """The same with other settings."""
     chosen = load(
         **{"shards": SHARDS, "listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0", **settings}

@@ -83,7 +83,7 @@ def print_demo(demo: Demo, demo_file: Path, addresses: Addresses) -> None:
 Hantar is running at {demo.url} (metrics: {addresses.ops}/metrics). Ctrl-C stops it.
 The database is private to this machine's user, on a loopback port with a password.
 Demo account: {CREDITS:,} credits, two simulated devices of {PER_SECOND:.0f} messages a second.
-Address and key are in {demo_file}.
+Address and key are in {demo_file}. Read and try the API at {demo.url}/docs
 
 Send one message:
   curl -X POST {demo.url}/api/v1/messages/send {auth} {json} \\

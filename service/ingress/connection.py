@@ -75,7 +75,13 @@ class Connections:
                 summary="The code that links a device to its phone, as a picture.",
                 query=(device,),
                 answers={200: One[LoginCode]},
-                problems=("already_linked", "qr_not_supported", "no_device", "bridge_unavailable"),
+                problems=(
+                    "not_found",
+                    "already_linked",
+                    "qr_not_supported",
+                    "no_device",
+                    "bridge_unavailable",
+                ),
             ),
         ]
 

@@ -21,7 +21,7 @@ SEND_LIMIT_BYTES = 64 * 1024
 BULK_LIMIT_BYTES = 20 * 1024 * 1024
 #: A body of any other resource.
 JSON_LIMIT_BYTES = 256 * 1024
-_KEY_LIMIT_CHARS = 255
+KEY_LIMIT_CHARS = 255
 #: zlib's word for the gzip format
 _GZIP_WBITS = 31
 
@@ -102,11 +102,11 @@ def idempotency_key(request: web.Request) -> str | None:
         return None
     [key, *more] = keys
     visible = all("!" <= char <= "~" for char in key)
-    if more or not key or len(key) > _KEY_LIMIT_CHARS or not visible:
+    if more or not key or len(key) > KEY_LIMIT_CHARS or not visible:
         raise Problem(
             400,
             "invalid_idempotency_key",
-            f"Give one Idempotency-Key of 1 to {_KEY_LIMIT_CHARS} visible ASCII characters.",
+            f"Give one Idempotency-Key of 1 to {KEY_LIMIT_CHARS} visible ASCII characters.",
         )
     return key
 

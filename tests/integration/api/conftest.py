@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from service.embedded import EmbeddedPostgres
 from service.store.pool import Pool, open_pool
 from tests.database import database as database
+from tests.servers.chromium import running_chromium
 from tests.system import Account, Hantar, run_app
 
 
@@ -53,3 +56,10 @@ def events(caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
     assert errors == []
     records = caplog.get_records("call")
     assert [record for record in records if record.levelno >= logging.ERROR] == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """A real Chromium of the test's own, on the module's loop."""
+    async with running_chromium(tmp_path) as running:
+        yield running

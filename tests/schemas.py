@@ -1,0 +1,50 @@
+"""Writes schemas/openapi.json as a running Hantar serves it: `make schemas`."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.cli.run import prepare_database
+from service.embedded import EmbeddedPostgres
+from service.ingress.api_page import DOCUMENT_PATH
+from service.store.pool import open_pool
+from tests.database import SHARDS
+from tests.system import run_app
+
+OPENAPI = Path(__file__).parents[1] / "schemas/openapi.json"
+
+
+def written(document: Any) -> bytes:
+    """A document as it is committed."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+async def served() -> Any:
+    """The document of an installation of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="hantar-schemas-"))
+    folder.chmod(0o711)  # root's server runs as another user
+    server = EmbeddedPostgres(folder / "postgres", durable=False)
+    try:
+        dsn = await server.start()
+        await prepare_database(dsn, SHARDS)
+        pool = await open_pool(dsn, name="schemas", size=1)
+        try:
+            async with aclosing(run_app(dsn, pool)) as running:
+                hantar = await anext(running)
+                return (await hantar.call("GET", DOCUMENT_PATH)).json
+        finally:
+            await pool.close()
+    finally:
+        await server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    OPENAPI.write_bytes(written(asyncio.run(served())))
