@@ -311,7 +311,7 @@ WITH RECURSIVE flows AS (
     WHERE NOT EXISTS (
         SELECT FROM unnest($3::bigint[], $4::int[], $5::bigint[]) AS s (device_id, priority, flow)
         WHERE (s.device_id, s.priority, s.flow) = (f.device_id, f.priority, f.flow)
-    ) AND NOT EXISTS (SELECT FROM campaigns k WHERE k.id = f.flow AND k.status = 'paused')
+    ) AND (SELECT k.status FROM campaigns k WHERE k.id = f.flow) IS DISTINCT FROM 'paused'
 )
 SELECT w.device_id, w.priority, w.flow, w.most, p.message_id
 FROM wanted w
