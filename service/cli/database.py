@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 import asyncpg
@@ -12,7 +12,7 @@ import click
 from service.settings import load
 from service.store import migrations
 from service.store.migrations import MigrationError
-from service.store.pool import UNAVAILABLE, Connection, open_pool
+from service.store.pool import UNAVAILABLE, Connection, Pool, open_pool
 
 Result = TypeVar("Result")
 
@@ -31,16 +31,26 @@ FAILED = (
 
 def with_database(work: Callable[[Connection], Awaitable[Result]]) -> Result:
     """Run `work` in one transaction; what goes wrong becomes one line and exit code 1."""
+    return fails_in_one_line(_run(work))
+
+
+def fails_in_one_line(work: Coroutine[None, None, Result]) -> Result:
+    """Run this; a database that fails becomes one line and exit code 1."""
     try:
-        return asyncio.run(_run(work))
+        return asyncio.run(work)
     except FAILED as error:
         raise click.ClickException(f"the database: {error or type(error).__name__}") from None
 
 
-async def _run(work: Callable[[Connection], Awaitable[Result]]) -> Result:
+async def open_database() -> Pool:
+    """A connection to the database of this version, to be closed; raises one of FAILED."""
     dsn = _dsn()
     await migrations.check(dsn)
-    pool = await open_pool(dsn, name="command line", size=1)
+    return await open_pool(dsn, name="command line", size=1)
+
+
+async def _run(work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    pool = await open_database()
     try:
         async with pool.acquire() as connection, connection.transaction():
             return await work(connection)

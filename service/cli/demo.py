@@ -14,6 +14,8 @@ from service.core.keys import key_hash, new_key
 from service.store import accounts, devices
 from service.store.pool import Connection, open_pool
 
+#: Address and key, for scripts.
+DEMO_FILE = "demo.env"
 EMAIL = "demo@example.com"
 CREDITS = 10_000
 DEVICES = ("Simulated phone 1", "Simulated phone 2")
@@ -65,11 +67,20 @@ async def _account(connection: Connection, shards: int) -> int:
 
 
 def _known_key(demo_file: Path) -> str | None:
+    return _known(demo_file, "HANTAR_API_KEY")
+
+
+def known_url(data_dir: Path) -> str | None:
+    """Where the embedded default that keeps its data there answers, if it has ever run."""
+    return _known(data_dir / DEMO_FILE, "HANTAR_URL")
+
+
+def _known(demo_file: Path, name: str) -> str | None:
     try:
         lines = demo_file.read_text().splitlines()
     except OSError:
         return None
-    found = [line.partition("=")[2] for line in lines if line.startswith("HANTAR_API_KEY=")]
+    found = [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
     return found[0] if found else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from service.cli.dead import dead
+from service.cli.device_qr import device_qr
 from service.cli.operate import account, credit, device, key, messages
 from service.cli.run import check_config, migrate, run
 from service.cli.upstream import upstream
@@ -39,6 +40,7 @@ main.add_command(account)
 main.add_command(key)
 main.add_command(credit)
 main.add_command(device)
+device.add_command(device_qr)
 main.add_command(messages)
 main.add_command(upstream)
 main.add_command(dead)

@@ -15,7 +15,7 @@ from service import failpoints
 from service.app import Addresses, App, CannotListen
 from service.bus.topology import TopologyMismatch, declare
 from service.cli.database import FAILED, KEY_FILE, URL_FILE
-from service.cli.demo import prepare_demo, print_demo
+from service.cli.demo import DEMO_FILE, prepare_demo, print_demo
 from service.core.sealing import Seal, new_key, read_keys
 from service.embedded import EmbeddedPostgres
 from service.settings import Settings, load
@@ -160,7 +160,7 @@ async def _serve(settings: Settings, dsn: str, seal: Seal, stopping: asyncio.Eve
 async def _show_demo(settings: Settings, dsn: str, addresses: Addresses) -> None:
     if addresses.api is None:
         return
-    demo_file = settings.data_dir / "demo.env"
+    demo_file = settings.data_dir / DEMO_FILE
     demo = await prepare_demo(dsn, demo_file, addresses.api, shards=settings.shards)
     _write_private(demo_file, f"HANTAR_URL={demo.url}\nHANTAR_API_KEY={demo.key}\n")
     print_demo(demo, demo_file, addresses)

@@ -103,7 +103,7 @@ async def install(connection: Connection, shards: int) -> None:
     await connection.execute(_SQL["install"], shards)
 
 
-async def installation(connection: Connection) -> Installation | None:
+async def installation(connection: Connection | Pool) -> Installation | None:
     """What every process agrees on; None before the first `hantar migrate`."""
     row = await connection.fetchrow(_SQL["installation"])
     return Installation(row["shards"], row["secret"]) if row is not None else None

@@ -12,7 +12,7 @@ import orjson
 
 from service.core.sealing import Seal
 from service.core.shards import shard_of
-from service.store.pool import Connection
+from service.store.pool import Connection, Pool
 from service.store.queries import load
 
 _SQL = load("devices")
@@ -69,7 +69,7 @@ class StateChange:
 
 
 async def one(
-    connection: Connection, account_id: int | None, device_id: int
+    connection: Connection | Pool, account_id: int | None, device_id: int
 ) -> asyncpg.Record | None:
     """A device, of this account or, with None, of any."""
     return await connection.fetchrow(_SQL["one"], device_id, account_id)
