@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.api import Bulk, Id, Send
+from schemas.campaigns import CampaignBody
 from schemas.shapes import Time
 
 SEND_TYPE = "hantar.message.send.v1"
@@ -26,6 +27,12 @@ class SendCommand(Send, kw_only=True):
 
 class BulkCommand(Bulk, kw_only=True):
     """Queue up to 1000 messages of this account."""
+
+    account: Id
+
+
+class CampaignCommand(CampaignBody, kw_only=True):
+    """Make a campaign of this account."""
 
     account: Id
 

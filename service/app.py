@@ -171,7 +171,7 @@ class App:
                 Templates(pool, once, lists),
                 Devices(pool, once, lists, self._seal, KINDS, linkings, shards=installation.shards),
                 Connections(pool, KINDS, linkings),
-                Campaigns(pool, CampaignTaking(once), gate, lists),
+                Campaigns(pool, CampaignTaking(once, door="http"), gate, lists),
                 Credits(pool, lists),
                 WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
             ]
@@ -219,7 +219,8 @@ class App:
         for work in (ImportWork(pool), CampaignWork(pool, relay.offer, lambda: gate.open)):
             work.start()
             self._on_stop(f"work on {work.what}s", work.close)
-        commands = Commands(pool, bus, once, Accept(once, door="amqp"), gate.check)
+        accept, campaigns = Accept(once, door="amqp"), CampaignTaking(once, door="amqp")
+        commands = Commands(pool, bus, once, accept, campaigns, gate.check)
         await commands.start()
         self._on_stop("commands", commands.close)
 

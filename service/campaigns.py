@@ -22,7 +22,7 @@ from service.core.estimate import finish
 from service.core.text import body_error, name_error
 from service.core.times import rfc3339
 from service.drafts import NAME_LIMIT_CHARS, PRIORITIES, check_times, parse_template, utc_now
-from service.once import Answer, Idempotency, Once
+from service.once import Answer, Idempotency, Once, Tell
 from service.relay import EVENTS_EXCHANGE
 from service.store import accept, groups, record
 from service.store import campaigns as store
@@ -64,11 +64,16 @@ class Plan:
 class Campaigns:
     """Takes campaigns in: one transaction each, in which the account row is locked last."""
 
-    def __init__(self, once: Once) -> None:
+    def __init__(self, once: Once, *, door: str) -> None:
         self._once = once
+        self._door = door
 
     async def create(
-        self, account_id: int, request: CampaignBody, key: Idempotency | None
+        self,
+        account_id: int,
+        request: CampaignBody,
+        key: Idempotency | None,
+        tell_also: Tell | None = None,
     ) -> Answer:
         """A campaign with all its recipients noted and paid for; the answer holds it."""
         now = utc_now()
@@ -95,8 +100,8 @@ class Campaigns:
                 raise too_few_credits(fit)
             return Answer(201, _encoded(row, now), [entry], accepted=fit)
 
-        answer = await self._once.run(account_id, key, work)
-        metrics.ACCEPTED.labels("http").inc(answer.accepted)
+        answer = await self._once.run(account_id, key, work, tell_also)
+        metrics.ACCEPTED.labels(self._door).inc(answer.accepted)
         return answer
 
     async def move(

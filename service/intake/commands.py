@@ -18,6 +18,7 @@ from schemas.upstream import (
     REJECTED,
     REJECTED_TYPE,
     BulkCommand,
+    CampaignCommand,
     SendCommand,
     accepted,
 )
@@ -25,6 +26,7 @@ from service.accept import Accept
 from service.bus.bus import Bus, Consumer, Outgoing, PublishFailed
 from service.bus.delivery import Delivery
 from service.bus.topology import command_queue
+from service.campaigns import Campaigns
 from service.intake.dead import DeadLetters
 from service.intake.envelope import KINDS, Command, Kind, Poison, read
 from service.once import REFUSED, Answer, Idempotency, Once, refusal
@@ -56,12 +58,19 @@ class Commands:
     """
 
     def __init__(
-        self, pool: Pool, bus: Bus, once: Once, accept: Accept, check: Callable[[], None]
+        self,
+        pool: Pool,
+        bus: Bus,
+        once: Once,
+        accept: Accept,
+        campaigns: Campaigns,
+        check: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._bus = bus
         self._once = once
         self._accept = accept
+        self._campaigns = campaigns
         self._check = check
         self._dead = DeadLetters(bus)
         self._consumers: list[Consumer] = []
@@ -121,6 +130,8 @@ class Commands:
                 return await self._accept.send(command.account_id, request, key, tell)
             case BulkCommand():
                 return await self._accept.bulk(command.account_id, request, key, tell)
+            case CampaignCommand():
+                return await self._campaigns.create(command.account_id, request, key, tell)
 
     async def _see_to(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """The result of `work`, which is tried again for as long as this service is at fault."""

@@ -12,9 +12,11 @@ from schemas.decode import decode, decode_bulk
 from schemas.problems import Problem
 from schemas.upstream import (
     BULK_TYPE,
+    CAMPAIGN_TYPE,
     SEND_TYPE,
     Addressed,
     BulkCommand,
+    CampaignCommand,
     SendCommand,
 )
 from service.bus.delivery import Delivery
@@ -23,7 +25,7 @@ from service.once import fingerprint
 _KEY_LIMIT_CHARS = 255
 _REPLIES = ("amq.rabbitmq.reply-to", "hantar.reply.")
 
-Request = SendCommand | BulkCommand
+Request = SendCommand | BulkCommand | CampaignCommand
 
 
 class Poison(Exception):
@@ -65,6 +67,7 @@ class Command:
 
 _send_decoder = msgspec.json.Decoder(SendCommand)
 _bulk_decoder = msgspec.json.Decoder(BulkCommand)
+_campaign_decoder = msgspec.json.Decoder(CampaignCommand)
 _addressed_decoder = msgspec.json.Decoder(Addressed)
 
 KINDS = (
@@ -83,6 +86,14 @@ KINDS = (
         20 * 1024 * 1024,
         4,
         lambda raw: decode_bulk(raw, _bulk_decoder),
+    ),
+    Kind(
+        "campaign.create",
+        CAMPAIGN_TYPE,
+        "/api/v1/campaigns",
+        20 * 1024 * 1024,
+        4,
+        lambda raw: decode(raw, _campaign_decoder),
     ),
 )
 

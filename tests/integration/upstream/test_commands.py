@@ -69,6 +69,28 @@ async def test_a_bulk_is_answered_item_by_item(
     assert await hantar.balance(account) == 950
 
 
+async def test_a_campaign_is_made_and_goes_out(
+    hantar: Hantar, account: Account, upstream: Foreign
+) -> None:
+    recipients = [{"phone": f"01234560{n:02}"} for n in range(20)]
+    body = {"account": account.id, "name": "June", "body": "Salam", "recipients": recipients}
+    await upstream.publish("campaign.create", body, "campaign-1")
+    [answer] = await upstream.answers("campaign-1")
+    assert answer.routing_key == "command.accepted"
+    campaign_id = answer.json["campaign_id"]
+
+    async def completed() -> Any:
+        found = await hantar.get(f"/campaigns/{campaign_id}", account)
+        counts = found.json["data"]["counts"]
+        return counts["sent"] + counts["delivered"] == 20
+
+    await upstream.until(completed)
+    assert await hantar.balance(account) == 980
+    await upstream.publish("campaign.create", body | {"name": ""}, "campaign-2")
+    [refused] = await upstream.answers("campaign-2")
+    assert refused.json["problem"]["errors"].keys() == {"name"}
+
+
 async def test_one_key_has_one_effect_through_both_doors(
     hantar: Hantar, account: Account, upstream: Foreign
 ) -> None:
