@@ -9,7 +9,8 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak fault-mutants bench-campaigns bench-imports bench-lists check schemas migrate lock clean FORCE
+.PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-imports bench-lists \
+	bench-pace check schemas migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +20,12 @@ run: .venv/run ## Start everything in one process on an embedded database; Ctrl-
 
 test: .venv/dev ## Run every test on private real servers; T=path chooses some
 	.venv/bin/python -m pytest $(T)
+
+bench-backlog: .venv/dev ## A million messages on one slow device: memory, and another device
+	.venv/bin/python -m pytest -q -s tests/bench/backlog.py
+
+bench-pace: .venv/dev ## How much of their limits one fast and a thousand slow devices use
+	.venv/bin/python -m pytest -q -s tests/bench/pace.py
 
 bench-campaigns: .venv/dev ## Make a campaign of 100,000 while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/campaigns.py
