@@ -7,9 +7,10 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
+from schemas.accounts import Account, Key, Me, NewAccount, NewKey, Verification
 from schemas.campaigns import Campaign, CampaignCredits, Counts, Preview
 from schemas.contacts import Contact, ContactGroup, Import, MembersChanged
-from schemas.credits import AccountSummary, Credits, KeySummary, LedgerEntry, Me
+from schemas.credits import Credits, LedgerEntry
 from schemas.devices import Connection, Device, DeviceLimits, LinkedDevice, LoginCode
 from schemas.problems import CODES, ProblemDocument
 from schemas.resources import BulkAnswer, Charged, Message, Queued
@@ -178,9 +179,14 @@ _EXAMPLES: tuple[msgspec.Struct, ...] = (
         created_at=_AT,
     ),
     Me(
-        AccountSummary(1, "Demo", "demo@example.com", email_verified=True, balance=9997),
-        KeySummary(1, "demo", expires_at=None, last_used_at=_AT),
+        Account(1, "Demo", "demo@example.com", email_verified=True, balance=9997),
+        Key(1, "demo", expires_at=None, last_used_at=_AT),
     ),
+    NewAccount(
+        Account(2, "Kedai Contoh", "owner@example.com", email_verified=False, balance=0),
+        NewKey(2, "first", expires_at=None, last_used_at=None, key="hantar_live_…"),
+    ),
+    Verification(email_verified=True, detail="The e-mail address is verified."),
     Endpoint(
         id=1,
         url="https://example.com/hooks/hantar",

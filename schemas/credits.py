@@ -1,4 +1,4 @@
-"""Credits, the ledger, and who is asking: resources."""
+"""Credits and the ledger: resources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from schemas.resources import instant
 from schemas.shapes import Row, Time
 from service.core.times import rfc3339
 
@@ -32,32 +31,6 @@ class LedgerEntry(msgspec.Struct):
     created_at: Time
 
 
-class AccountSummary(msgspec.Struct):
-    """The account behind a key."""
-
-    id: int
-    name: str
-    email: str
-    email_verified: bool
-    balance: int
-
-
-class KeySummary(msgspec.Struct):
-    """The key that was used."""
-
-    id: int
-    name: str
-    expires_at: Time | None
-    last_used_at: Time | None
-
-
-class Me(msgspec.Struct):
-    """Who is asking."""
-
-    account: AccountSummary
-    key: KeySummary
-
-
 def ledger_entry(row: Row) -> LedgerEntry:
     """The ledger entry resource."""
     return LedgerEntry(
@@ -70,19 +43,4 @@ def ledger_entry(row: Row) -> LedgerEntry:
         note=row["note"],
         balance_after=row["balance_after"],
         created_at=rfc3339(row["created_at"]),
-    )
-
-
-def me(row: Row) -> Me:
-    """Who is asking."""
-    return Me(
-        AccountSummary(
-            row["account_id"], row["account_name"], row["email"], row["verified"], row["balance"]
-        ),
-        KeySummary(
-            row["key_id"],
-            row["key_name"],
-            instant(row["expires_at"]),
-            instant(row["last_used_at"]),
-        ),
     )

@@ -11,26 +11,27 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import msgspec
 import structlog
 from aiohttp import web
 from yarl import URL
 
-from drivers.driver import Callback, Driver, Host, Inbound
+from drivers.driver import Driver, Host
 from drivers.linking import LinkHost, Linking
 from drivers.registry import DRIVERS, KINDS, LINKINGS, RECEIVERS
 from drivers.simulator.linking import SimulatorLinking
-from schemas.commands import CALLBACKS_TYPE, CallbackItem, Callbacks, InboundItem
 from service.accept import Accept
 from service.bus.amqp import AmqpBus
-from service.bus.bus import Bus, Outgoing
+from service.bus.bus import Bus
 from service.bus.local import LocalBus
-from service.bus.topology import CALLBACKS, topology
+from service.bus.topology import topology
+from service.callbacks import call_back_over
 from service.campaigns import Campaigns as CampaignTaking
 from service.core.addresses import Network, read_networks
+from service.core.mail import read_smtp_url
 from service.core.quota import Quota
 from service.core.sealing import Seal
 from service.dispatch.dispatcher import Dispatcher
+from service.ingress.accounts import SIGN_UPS, Accounts, SignUpRules
 from service.ingress.api_page import ApiPage
 from service.ingress.application import application
 from service.ingress.auth import Authentication
@@ -45,7 +46,7 @@ from service.ingress.gate import Gate
 from service.ingress.groups import Groups
 from service.ingress.imports import Imports
 from service.ingress.key_uses import KeyUses
-from service.ingress.limits import AccountLimit
+from service.ingress.limits import AccountLimit, ClientLimit
 from service.ingress.link_page import LinkPage
 from service.ingress.lists import Lists
 from service.ingress.messages import Messages
@@ -61,6 +62,7 @@ from service.once import Once
 from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
 from service.record.devices import DeviceLinks
+from service.record.mails import Mails
 from service.record.recorder import Recorder
 from service.record.sweeps import Sweeps
 from service.record.webhook_calls import WebhookCalls
@@ -151,6 +153,7 @@ class App:
         }
         if settings.has_role("recorder"):
             await self._recorder_role(pool, bus, relay, recorder)
+            self._mails(pool, installation.secret)
         once = Once(pool, relay)
         if settings.has_role("intake"):
             await self._intake_role(pool, bus, relay, once, gate)
@@ -161,26 +164,9 @@ class App:
             checks["dispatcher"] = lambda: dispatcher.healthy
         api = None
         if settings.has_role("ingress"):
-            lists = Lists(pool, Cursors(installation.secret))
-            linkings = self._linkings(pool, relay, installation.secret)
-            resources: list[Resource] = [
-                Messages(pool, Accept(once, door="http"), once, gate, lists),
-                Contacts(pool, once, lists),
-                Imports(pool, once, lists),
-                Groups(pool, once, lists),
-                Templates(pool, once, lists),
-                Devices(pool, once, lists, self._seal, KINDS, linkings, shards=installation.shards),
-                Connections(pool, KINDS, linkings),
-                Campaigns(pool, CampaignTaking(once, door="http"), gate, lists),
-                Credits(pool, lists),
-                WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
-            ]
-            receivers = {name: make(installation.secret) for name, make in RECEIVERS.items()}
-            doors = CallbackDoors(receivers, device_settings, _call_back(bus)).routes()
-            for linking in linkings.values():
-                if isinstance(linking, SimulatorLinking):
-                    doors += LinkPage(linking).routes()
-            api = await self._api(pool, resources, doors)
+            api = await self._ingress_role(
+                pool, bus, relay, once, gate, device_settings, installation
+            )
         ops = await self._listen("ops", ops_application(checks), settings.ops_listen)
         log.info("started", roles=settings.roles, api=api, ops=ops)
         return Addresses(api, ops)
@@ -248,7 +234,7 @@ class App:
         for name, make in DRIVERS.items():
             driver = drivers[name] = make()
             host = Host(
-                _call_back(bus),
+                call_back_over(bus),
                 pool,
                 self._settings.driver_settings(name),
                 device_settings.of,
@@ -270,6 +256,38 @@ class App:
         await dispatcher.start()
         return dispatcher
 
+    async def _ingress_role(
+        self,
+        pool: Pool,
+        bus: Bus,
+        relay: Relay,
+        once: Once,
+        gate: Gate,
+        device_settings: DeviceSettings,
+        installation: Installation,
+    ) -> str:
+        lists = Lists(pool, Cursors(installation.secret), self._settings.public_url or None)
+        linkings = self._linkings(pool, relay, installation.secret)
+        resources: list[Resource] = [
+            Messages(pool, Accept(once, door="http"), once, gate, lists),
+            Contacts(pool, once, lists),
+            Imports(pool, once, lists),
+            Groups(pool, once, lists),
+            Templates(pool, once, lists),
+            Devices(pool, once, lists, self._seal, KINDS, linkings, shards=installation.shards),
+            Connections(pool, KINDS, linkings),
+            Campaigns(pool, CampaignTaking(once, door="http"), gate, lists),
+            self._accounts(pool, once, installation.secret),
+            Credits(pool, lists),
+            WebhookEndpoints(pool, once, lists, self._seal, self._webhook_networks()),
+        ]
+        receivers = {name: make(installation.secret) for name, make in RECEIVERS.items()}
+        doors = CallbackDoors(receivers, device_settings, call_back_over(bus)).routes()
+        for linking in linkings.values():
+            if isinstance(linking, SimulatorLinking):
+                doors += LinkPage(linking).routes()
+        return await self._api(pool, resources, doors)
+
     def _linkings(self, pool: Pool, relay: Relay, secret: bytes) -> dict[str, Linking]:
         linked = DeviceLinks(pool, relay).linked
         linkings = {}
@@ -279,6 +297,29 @@ class App:
             linkings[name] = make(host)
             self._on_stop(f"linking {name}", linkings[name].close)
         return linkings
+
+    def _accounts(self, pool: Pool, once: Once, secret: bytes) -> Accounts:
+        settings = self._settings
+        rules = SignUpRules(
+            is_open=settings.signup == "open", sends_mail=settings.smtp_url is not None
+        )
+        clients = ClientLimit(SIGN_UPS, read_networks(settings.trusted_proxies))
+        return Accounts(pool, once, rules, clients, secret)
+
+    def _mails(self, pool: Pool, secret: bytes) -> None:
+        settings = self._settings
+        if settings.smtp_url is None:
+            return
+        assert settings.mail_from is not None, "the settings go together"
+        mails = Mails(
+            pool,
+            read_smtp_url(settings.smtp_url.get_secret_value()),
+            sender=settings.mail_from,
+            public_url=settings.public_url,
+            secret=secret,
+        )
+        mails.start()
+        self._on_stop("mails", mails.close)
 
     async def _api(
         self, pool: Pool, resources: Sequence[Resource], doors: Sequence[web.RouteDef]
@@ -340,37 +381,3 @@ def _port(runner: web.AppRunner) -> int:
     """The port the system chose, when port 0 was asked for."""
     port: int = runner.addresses[0][1]
     return port
-
-
-def _call_back(bus: Bus) -> Callable[[Sequence[Callback | Inbound]], Awaitable[None]]:
-    """What drivers hand their callbacks to: the bus, whose publish returns when they are safe."""
-
-    async def call_back(called: Sequence[Callback | Inbound]) -> None:
-        batch = Callbacks()
-        for item in called:
-            if isinstance(item, Inbound):
-                batch.inbound.append(
-                    InboundItem(item.device_id, item.phone, item.text, item.provider_id, item.at)
-                )
-            else:
-                batch.statuses.append(
-                    CallbackItem(
-                        item.message_id,
-                        item.attempt,
-                        item.status.value,
-                        item.at,
-                        item.provider_id,
-                        item.error_code,
-                        item.error_detail,
-                    )
-                )
-        await bus.publish(
-            Outgoing(
-                exchange=CALLBACKS,
-                routing_key=CALLBACKS,
-                body=msgspec.json.encode(batch),
-                type=CALLBACKS_TYPE,
-            )
-        )
-
-    return call_back

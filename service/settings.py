@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service import failpoints
 from service.core.addresses import read_networks
+from service.core.mail import address_error, read_smtp_url
 
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
 
@@ -80,6 +82,15 @@ class Settings(BaseSettings):
     webhook_allow: str = Field(
         "", description="private networks that outgoing webhooks may reach, in CIDR form"
     )
+    signup: Literal["open", "closed"] = Field(
+        "closed", description="open lets anybody make an account; needs HANTAR_SMTP_URL"
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="smtp://user:password@host:port, or smtps://; needs HANTAR_MAIL_FROM and "
+        "HANTAR_PUBLIC_URL",
+    )
+    mail_from: str | None = Field(None, description="sender of verification mails")
     rate_per_second: float = Field(
         100.0, ge=0.1, le=100_000, description="API requests of one account, in each process"
     )
@@ -169,6 +180,24 @@ class Settings(BaseSettings):
                 raise ValueError("must be * or origins like https://app.example.com")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _sound_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                read_smtp_url(value.get_secret_value())
+            except ValueError:
+                # The value is not quoted, as it holds a password.
+                raise ValueError("must be smtp:// or smtps://user:password@host:port") from None
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sound_sender(cls, value: str | None) -> str | None:
+        if value is not None and (error := address_error(parseaddr(value)[1])):
+            raise ValueError(error)
+        return value
+
     @field_validator("database_url", "amqp_url")
     @classmethod
     def _sound_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -202,6 +231,14 @@ class Settings(BaseSettings):
             )
         if self.database_url is None and set(self.roles.split(",")) != set(ROLES):
             raise ValueError("HANTAR_ROLES needs real servers: the embedded default is one process")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_settings_go_together(self) -> Self:
+        if self.smtp_url is not None and (self.mail_from is None or not self.public_url):
+            raise ValueError("HANTAR_SMTP_URL needs HANTAR_MAIL_FROM and HANTAR_PUBLIC_URL")
+        if self.signup == "open" and self.smtp_url is None:
+            raise ValueError("HANTAR_SIGNUP=open needs HANTAR_SMTP_URL, as addresses are verified")
         return self
 
     @property

@@ -19,8 +19,10 @@ from service.cli.resources import as_json as _as_json
 from service.cli.resources import print_all as _print_all
 from service.cli.resources import print_one as _print_one
 from service.core.keys import key_hash, new_key
+from service.core.mail import address_error
 from service.record.devices import change_state
 from service.store import accounts, devices, sweeps
+from service.store.accounts import EmailTaken
 from service.store.pool import Connection
 
 
@@ -64,18 +66,14 @@ def account() -> None:
 @_as_json
 def account_create(email: str, name: str, verified: bool, as_json: bool) -> None:
     """Create an account."""
-    if "@" not in email:
-        raise click.UsageError("give an e-mail address")
-
-    async def work(connection: Connection) -> asyncpg.Record | None:
-        try:
-            return await accounts.create_account(
-                connection, name=name, email=email, verified=verified
-            )
-        except asyncpg.UniqueViolationError:
-            raise click.ClickException("this e-mail has an account") from None
-
-    _print_one(with_database(work), as_json)
+    if error := address_error(email):
+        raise click.BadParameter(error, param_hint="--email")
+    row = with_database(
+        lambda c: accounts.create_account(c, name=name, email=email, verified=verified)
+    )
+    if row is None:
+        raise click.ClickException("this e-mail has an account")
+    _print_one(row, as_json)
 
 
 @account.command("verify")
@@ -83,7 +81,11 @@ def account_create(email: str, name: str, verified: bool, as_json: bool) -> None
 @_as_json
 def account_verify(account_id: int, as_json: bool) -> None:
     """Take the owner's e-mail as verified."""
-    _print_one(with_database(lambda c: accounts.verify_account(c, account_id)), as_json)
+    try:
+        row = with_database(lambda c: accounts.verify_account(c, account_id))
+    except EmailTaken:
+        raise click.ClickException("another account has verified this e-mail") from None
+    _print_one(row, as_json)
 
 
 @account.command("list")

@@ -21,6 +21,17 @@ def new_key() -> str:
     return unsigned + _checksum(unsigned)
 
 
+def derived_key(seed: bytes) -> str:
+    """The key that belongs to a secret seed of 32 bytes or more, always the same."""
+    rest = int.from_bytes(hashlib.sha512(seed).digest())
+    digits = []
+    for _ in range(_RANDOM_CHARS):
+        rest, digit = divmod(rest, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    unsigned = _PREFIX + "".join(digits)
+    return unsigned + _checksum(unsigned)
+
+
 def well_formed(key: str) -> bool:
     """Whether the text can be a key at all: mistyped, cut and foreign ones need no database."""
     if _SHAPE.fullmatch(key) is None:

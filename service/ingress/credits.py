@@ -1,4 +1,4 @@
-"""Credits, the ledger, and who is asking."""
+"""Credits and the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from schemas import credits as schema
 from schemas.credits import Credits as CreditsResource
-from schemas.credits import LedgerEntry, Me
+from schemas.credits import LedgerEntry
 from schemas.shapes import Many, One
 from service.ingress.auth import CALLER
 from service.ingress.lists import PAGING, Lists, Slice
@@ -20,7 +20,7 @@ from service.store.pool import Connection, Pool
 
 
 class Credits:
-    """Handlers of /credits and /me."""
+    """Handlers of /credits."""
 
     def __init__(self, pool: Pool, lists: Lists) -> None:
         self._pool = pool
@@ -43,13 +43,6 @@ class Credits:
                 summary="Every movement of credits, newest first.",
                 query=PAGING,
                 answers={200: Many[LedgerEntry]},
-            ),
-            Operation(
-                method="GET",
-                path="/me",
-                handler=self.me,
-                summary="The account and the key that ask.",
-                answers={200: One[Me]},
             ),
         ]
 
@@ -78,9 +71,3 @@ class Credits:
             return await store.count_ledger(connection, account_id, limit=COUNT_LIMIT + 1)
 
         return await self._lists.answer(request, rows, count, schema.ledger_entry)
-
-    async def me(self, request: web.Request) -> web.Response:
-        """Who is asking."""
-        async with self._pool.acquire() as connection:
-            row = await store.me(connection, request[CALLER].key_id)
-        return one(schema.me(found(row, "key")))

@@ -32,7 +32,7 @@ class AccountLimit:
         """Count the request; raises the 429 Problem when the quota is used up."""
         request[QUOTA] = taken = self._quotas.take(account_id, time.monotonic_ns())
         if not taken.allowed:
-            raise rate_limited("This account asks too often.", taken)
+            raise rate_limited("This account asks too often.", _seconds(taken.wait_ns))
 
     def tell(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put the quota into the answer to a request that was counted."""
@@ -51,19 +51,21 @@ class ClientLimit:
         self._quotas: Quotas[str] = Quotas(quota)
         self._trusted = trusted
 
+    def client(self, request: web.Request) -> str:
+        """The network that the client is counted by."""
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return client_network(request.remote or "", forwarded, self._trusted)
+
     def take(self, request: web.Request, detail: str) -> None:
         """Count one for the client; raises the 429 Problem when its quota is used up."""
-        forwarded = request.headers.getall("X-Forwarded-For", [])
-        client = client_network(request.remote or "", forwarded, self._trusted)
-        taken = self._quotas.take(client, time.monotonic_ns())
+        taken = self._quotas.take(self.client(request), time.monotonic_ns())
         if not taken.allowed:
-            raise rate_limited(detail, taken)
+            raise rate_limited(detail, _seconds(taken.wait_ns))
 
 
-def rate_limited(detail: str, taken: Taken) -> Problem:
-    """429, with the whole seconds after which the next is taken."""
-    headers = {"Retry-After": str(_seconds(taken.wait_ns))}
-    return Problem(429, "rate_limited", detail, headers=headers)
+def rate_limited(detail: str, retry_after_seconds: int) -> Problem:
+    """429, with the time after which the next is taken."""
+    return Problem(429, "rate_limited", detail, headers={"Retry-After": str(retry_after_seconds)})
 
 
 def _seconds(nanoseconds: int) -> int:

@@ -51,9 +51,10 @@ class Slice:
 class Lists:
     """Answers the lists of all resources."""
 
-    def __init__(self, pool: Pool, cursors: Cursors) -> None:
+    def __init__(self, pool: Pool, cursors: Cursors, public_url: str | None) -> None:
         self._pool = pool
         self._cursors = cursors
+        self._public_url = public_url
 
     def refuse_unknown(self, request: web.Request, filters: Iterable[str] = ()) -> None:
         """422 for a parameter that this list does not take."""
@@ -69,7 +70,7 @@ class Lists:
         """The page asked for; `count` may stop at COUNT_LIMIT + 1 and is not asked by cursor."""
         account_id = request[CALLER].account_id
         page = read_page(request.query, self._cursors, account_id)
-        url = own_url(request)
+        url = own_url(request, self._public_url)
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),

@@ -49,11 +49,15 @@ def refuse_unknown(query: MultiMapping[str], known: frozenset[str]) -> None:
             raise invalid(name, f"There is no parameter {name[:64]}.", code="unknown_field")
 
 
-def own_url(request: web.Request) -> URL:
-    """The URL that was asked for, from which links are made; a Host that is none is 400."""
+def own_url(request: web.Request, public_url: str | None) -> URL:
+    """The URL that was asked for, from which links are made.
+
+    The installation's own address goes before the Host header; a Host that is none is 400.
+    """
     try:
         if request.host.isascii():
-            return request.url.with_fragment(None)
+            url = request.url.with_fragment(None)
+            return url if public_url is None else URL(public_url + url.raw_path_qs, encoded=True)
     except ValueError:
         pass
     raise Problem(400, "bad_request", "The Host header names no host.")

@@ -14,6 +14,10 @@ from service.store.queries import load
 _SQL = load("accounts")
 
 
+class EmailTaken(Exception):
+    """Another account has verified this e-mail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks: the account behind a key."""
@@ -45,8 +49,24 @@ async def touch_keys(pool: Pool, key_ids: Sequence[int]) -> None:
 async def create_account(
     connection: Connection, *, name: str, email: str, verified: bool
 ) -> asyncpg.Record | None:
-    """A new account; raises UniqueViolationError when the e-mail has one."""
-    return await connection.fetchrow(_SQL["create_account"], name, email, verified)
+    """A new account; None when the e-mail has one."""
+    try:
+        return await connection.fetchrow(_SQL["create_account"], name, email, verified)
+    except asyncpg.UniqueViolationError:
+        # made at the same moment
+        return None
+
+
+async def sign_up(connection: Connection, *, name: str, email: str) -> asyncpg.Record:
+    """A new account whose e-mail nobody has verified; others may have the same."""
+    row = await connection.fetchrow(_SQL["sign_up"], name, email)
+    assert row is not None, "an insert without a condition makes a row"
+    return row
+
+
+async def account(connection: Connection, account_id: int) -> asyncpg.Record | None:
+    """An account."""
+    return await connection.fetchrow(_SQL["account"], account_id)
 
 
 async def accounts(connection: Connection) -> list[asyncpg.Record]:
@@ -55,8 +75,14 @@ async def accounts(connection: Connection) -> list[asyncpg.Record]:
 
 
 async def verify_account(connection: Connection, account_id: int) -> asyncpg.Record | None:
-    """Take the e-mail as verified; None when there is no such account."""
-    return await connection.fetchrow(_SQL["verify_account"], account_id)
+    """Take the e-mail as verified; None when there is no such account.
+
+    Raises EmailTaken when another account has verified it.
+    """
+    try:
+        return await connection.fetchrow(_SQL["verify_account"], account_id)
+    except asyncpg.UniqueViolationError:
+        raise EmailTaken from None
 
 
 async def create_key(
@@ -109,9 +135,9 @@ async def installation(connection: Connection | Pool) -> Installation | None:
     return Installation(row["shards"], row["secret"]) if row is not None else None
 
 
-async def me(connection: Connection, key_id: int) -> asyncpg.Record | None:
-    """A key and the account behind it."""
-    return await connection.fetchrow(_SQL["me"], key_id)
+async def key(connection: Connection, key_id: int) -> asyncpg.Record | None:
+    """A key."""
+    return await connection.fetchrow(_SQL["key"], key_id)
 
 
 async def ledger(

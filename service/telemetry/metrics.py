@@ -158,6 +158,14 @@ WEBHOOKS_OLDEST = Gauge(
     "For how long the oldest webhook delivery has been due.",
     registry=REGISTRY,
 )
+MAILS = Counter(
+    "hantar_mails", "Verification mails tried, by result.", ["result"], registry=REGISTRY
+)
+MAILS_OLDEST = Gauge(
+    "hantar_mails_oldest_seconds",
+    "For how long the oldest verification mail has waited.",
+    registry=REGISTRY,
+)
 OUTBOX_DEPTH = Gauge("hantar_outbox_depth", "Outbox entries waiting.", registry=REGISTRY)
 OUTBOX_OLDEST = Gauge(
     "hantar_outbox_oldest_seconds", "Age of the oldest outbox entry.", registry=REGISTRY

@@ -1,7 +1,13 @@
 -- name: create_account
--- A new account without credits.
+-- A new account without credits, unless its e-mail has one.
 INSERT INTO accounts (name, email, email_verified_at)
-VALUES ($1, $2, CASE WHEN $3::boolean THEN now() END)
+SELECT $1, $2, CASE WHEN $3::boolean THEN now() END
+WHERE NOT EXISTS (SELECT FROM accounts WHERE lower(email) = lower($2))
+RETURNING id, name, email, email_verified_at, balance, created_at
+
+-- name: sign_up
+-- A new account of somebody who says that the e-mail is theirs; others may have said so too.
+INSERT INTO accounts (name, email) VALUES ($1, $2)
 RETURNING id, name, email, email_verified_at, balance, created_at
 
 -- name: accounts
@@ -88,12 +94,14 @@ WITH made AS (
 )
 INSERT INTO shard_leases (shard) SELECT generate_series(0, shards - 1) FROM made
 
--- name: me
--- A key and the account behind it.
-SELECT a.id AS account_id, a.name AS account_name, a.email, a.balance,
-    a.email_verified_at IS NOT NULL AS verified, k.id AS key_id, k.name AS key_name, k.expires_at,
-    k.last_used_at
-FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE k.id = $1
+-- name: account
+-- One account.
+SELECT id, name, email, email_verified_at, balance, created_at FROM accounts WHERE id = $1
+
+-- name: key
+-- One key.
+SELECT id, account_id, name, expires_at, last_used_at, revoked_at, created_at
+FROM api_keys WHERE id = $1
 
 -- name: ledger
 -- The ledger of an account, newest first.

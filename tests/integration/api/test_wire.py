@@ -319,7 +319,7 @@ async def impatient(dsn: str, pool: Pool) -> AsyncIterator[str]:
     """The address of an API that waits for a body for a third of a second only."""
     relay = Relay(pool, dsn, LocalBus(topology(SHARDS)))
     gate = Gate(pool, acked_late=True)
-    lists = Lists(pool, Cursors(b"secret"))
+    lists = Lists(pool, Cursors(b"secret"), None)
     once = Once(pool, relay)
     messages = Messages(pool, Accept(once, door="http"), once, gate, lists, read_seconds=0.3)
     uses = KeyUses(pool)
