@@ -160,7 +160,7 @@ async def test_dispatchers_are_replaced_one_by_one_amid_a_bulk(installation: Ins
         "ingress", "dispatcher", "dispatcher", "recorder"
     )
     await installation.shared_out()
-    answer = await installation.bulk(ingress, {"messages": installation.sample()[:600]})
+    answer = await installation.bulk(ingress, {"messages": installation.sample()})
     ids = set(accepted(answer))
     await installation.called(50)
     await installation.stop(first)
