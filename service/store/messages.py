@@ -12,6 +12,9 @@ from service.store.queries import load
 _SQL = load("messages")
 #: The rare ones, to which a table of their own leads; no index of messages holds the status.
 _EXCEPTIONS = frozenset({"unconfirmed", "failed", "cancelled", "expired", "skipped"})
+#: Messages that are counted before one that waits; beyond them the time it is told is too early.
+_COUNTED_OF_ONE = 100_000
+_COUNTED_IN_LIST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class MessageFilter:
 
 async def one(connection: Connection, account_id: int, message_id: int) -> asyncpg.Record | None:
     """One message of the account, or None."""
-    return await connection.fetchrow(_SQL["one"], account_id, message_id)
+    return await connection.fetchrow(_SQL["one"], account_id, message_id, _COUNTED_OF_ONE)
 
 
 async def page(
@@ -59,6 +62,7 @@ async def page(
         below_id,
         limit,
         offset,
+        _COUNTED_IN_LIST,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.system import Hantar
+from tests.system import Hantar, eventually
 
 
 async def pause(hantar: Hantar, device_id: int, *, paused: bool) -> None:
@@ -38,3 +38,38 @@ async def test_a_message_of_a_paused_device_expires_and_gives_its_credit_back(
     assert message["error"]["code"] == "expired"
     assert await hantar.balance(account) == 10
     assert await hantar.drifting() == []
+
+
+async def test_who_stands_behind_others_is_told_when_its_turn_is(hantar: Hantar) -> None:
+    account = await hantar.account(per_second=1)
+    await pause(hantar, account.device_id, paused=True)
+    items = [{"phone": f"+6012{3000000 + n}", "body": "hi"} for n in range(300)]
+    answer = await hantar.post("/messages/bulk", account, {"messages": items})
+    ids = [item["id"] for item in answer.json["queued"]]
+
+    async def all_parked() -> bool:
+        found = await hantar.pool.fetchval(
+            "SELECT count(*) FROM parked WHERE device_id = $1", account.device_id
+        )
+        return bool(found == len(ids))
+
+    await eventually(all_parked)
+    await hantar.pool.execute(
+        "UPDATE devices SET paused = false, hold_until = now() + interval '1 hour' WHERE id = $1",
+        account.device_id,
+    )
+    waits = [(await hantar.message(account, id_))["waiting"] for id_ in (ids[0], ids[-1])]
+    assert {wait["reason"] for wait in waits} == {"held"}
+    first, last = (datetime.fromisoformat(wait["earliest_at"]) for wait in waits)
+    assert last - first == timedelta(seconds=299)
+    # Nobody sends through this device, so that its messages stay where they are.
+    await hantar.pool.execute(
+        "UPDATE devices SET hold_until = NULL, driver = 'wwebjs' WHERE id = $1", account.device_id
+    )
+    message = await hantar.message(account, ids[-1])
+    assert message["waiting"]["reason"] == "behind"
+    ahead = datetime.fromisoformat(message["waiting"]["earliest_at"]) - datetime.now(UTC)
+    assert timedelta(seconds=200) < ahead < timedelta(seconds=300)
+    assert (await hantar.message(account, ids[0]))["waiting"]["reason"] == "device_rate"
+    listed = await hantar.get("/messages", account, params={"per_page": "100"})
+    assert {row["waiting"]["reason"] for row in listed.json["data"]} == {"behind"}

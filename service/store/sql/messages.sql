@@ -4,16 +4,12 @@ SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_
     d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
     m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
     m.read_at, m.failed_at,
-    CASE WHEN k.status = 'paused' THEN 'paused'
-        WHEN p.not_before > COALESCE(w.until, CASE WHEN w.reason IS NULL THEN now() END)
-        THEN p.reason ELSE w.reason END AS waiting_reason,
-    CASE WHEN k.status IS DISTINCT FROM 'paused' AND (w.until IS NOT NULL OR w.reason IS NULL)
-        THEN NULLIF(GREATEST(p.not_before, w.until, now()), now()) END AS waiting_until
+    w.reason AS waiting_reason, w.until AS waiting_until
 FROM messages m
 JOIN devices d ON d.id = m.device_id
 LEFT JOIN parked p ON p.message_id = m.id
 LEFT JOIN campaigns k ON k.id = m.campaign_id
-LEFT JOIN LATERAL device_wait(d) w ON m.status IN ('scheduled', 'queued')
+LEFT JOIN LATERAL message_wait(p, d, k.status, $3) w ON m.status IN ('scheduled', 'queued')
 WHERE m.account_id = $1 AND m.id = $2
 
 -- name: page
@@ -22,16 +18,12 @@ SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_
     d.driver, m.priority, m.reference, m.provider_id, m.attempts, m.error_code, m.error_detail,
     m.credit, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at,
     m.read_at, m.failed_at,
-    CASE WHEN k.status = 'paused' THEN 'paused'
-        WHEN p.not_before > COALESCE(w.until, CASE WHEN w.reason IS NULL THEN now() END)
-        THEN p.reason ELSE w.reason END AS waiting_reason,
-    CASE WHEN k.status IS DISTINCT FROM 'paused' AND (w.until IS NOT NULL OR w.reason IS NULL)
-        THEN NULLIF(GREATEST(p.not_before, w.until, now()), now()) END AS waiting_until
+    w.reason AS waiting_reason, w.until AS waiting_until
 FROM messages m
 JOIN devices d ON d.id = m.device_id
 LEFT JOIN parked p ON p.message_id = m.id
 LEFT JOIN campaigns k ON k.id = m.campaign_id
-LEFT JOIN LATERAL device_wait(d) w ON m.status IN ('scheduled', 'queued')
+LEFT JOIN LATERAL message_wait(p, d, k.status, $9) w ON m.status IN ('scheduled', 'queued')
 WHERE m.account_id = $1
     AND ($2::message_status IS NULL OR m.status = $2)
     AND ($3::bigint IS NULL OR m.campaign_id = $3)
