@@ -104,6 +104,7 @@ class Messages:
                 summary="The message log, newest first.",
                 query=(*_FILTERS, *PAGING),
                 answers={200: Many[Message]},
+                problems=("invalid_phone",),
             ),
             Operation(
                 method="GET",
