@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-imports bench-lists \
+.PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-imports bench-lists \
 	bench-pace check schemas migrate lock clean FORCE
 
 help: ## Show this list
@@ -23,6 +23,9 @@ test: .venv/dev ## Run every test on private real servers; T=path chooses some
 
 bench-backlog: .venv/dev ## A million messages on one slow device: memory, and another device
 	.venv/bin/python -m pytest -q -s tests/bench/backlog.py
+
+bench-claims: .venv/dev ## What budgets cost a claim
+	.venv/bin/python -m pytest -q -s tests/bench/claims.py
 
 bench-pace: .venv/dev ## How much of their limits one fast and a thousand slow devices use
 	.venv/bin/python -m pytest -q -s tests/bench/pace.py

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 #: A claim is good this long from before its statement was issued; cancel, pause and opt-out
 #: answer only after it has passed.
 CLAIM_SECONDS = 0.25
+#: Messages of one statement: with many counted devices a larger one would take too much of that.
+GROUP_LIMIT = 500
 #: Between tries to return a claim whose answer was lost.
 RETRY_SECONDS = 0.5
 #: No call lasts as long; a claim that is open for longer was forgotten here.
@@ -97,7 +99,9 @@ class Claims:
         self._dedicated = Dedicated(dsn, name="claims")
         self._worker = worker
         self._held = held
-        self._group: GroupCommit[tuple[int, int], Answer] = GroupCommit(self._claim, name="claims")
+        self._group: GroupCommit[tuple[int, int], Answer] = GroupCommit(
+            self._claim, name="claims", most_items=GROUP_LIMIT
+        )
         # Since when (monotonic) each is open.
         self._open: dict[int, float] = {}
         self._undone: deque[int] = deque(maxlen=UNDONE_LIMIT)

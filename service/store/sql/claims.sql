@@ -100,7 +100,9 @@ WITH own AS (
     ) day ON cap.per_day IS NOT NULL
 ), paired AS (
     -- of the messages to one recipient only the first can go
-    SELECT j.id, j.phone, o.place, room.*, r.phone IS NOT NULL AS known,
+    SELECT j.id, j.campaign_id, j.phone, j.priority, j.expires_at, j.shard, j.epoch, j.call_epoch,
+        j.per_second, j.per_minute, j.jitter_seconds, j.version, o.place, room.*,
+        r.phone IS NOT NULL AS known,
         GREATEST(r.last_at + room.pair, now())
             + room.pair * (row_number() OVER recipient - 1) AS pair_at,
         row_number() OVER recipient AS nth
@@ -191,11 +193,15 @@ WITH own AS (
     ) day ON c.day_over
     WHERE c.hour_over OR c.day_over
 ), settled AS MATERIALIZED (
+    -- not by a join of all with those that were counted, which could be done pair by pair
     SELECT j.id, j.device_id, j.campaign_id, j.priority, j.expires_at, j.shard, j.epoch,
-        j.call_epoch, j.per_second,
-        j.per_minute, j.jitter_seconds, CASE WHEN j.verdict = 'counted' THEN j.version END AS version,
-        CASE WHEN j.verdict <> 'counted' THEN j.verdict ELSE COALESCE(s.verdict, 'locked') END
-            AS verdict,
+        j.call_epoch, j.per_second, j.per_minute, j.jitter_seconds, NULL::xid AS version,
+        CASE j.verdict WHEN 'counted' THEN 'locked' ELSE j.verdict END AS verdict, j.hold_until
+    FROM judged j
+    WHERE j.verdict <> 'counted' OR NOT j.device_id IN (SELECT device_id FROM room)
+    UNION ALL
+    SELECT s.id, s.device_id, s.campaign_id, s.priority, s.expires_at, s.shard, s.epoch,
+        s.call_epoch, s.per_second, s.per_minute, s.jitter_seconds, s.version, s.verdict,
         CASE s.verdict
             WHEN 'pair' THEN s.pair_at
             WHEN 'device_rate' THEN o.hour_at
@@ -205,16 +211,16 @@ WITH own AS (
                 SELECT b.forget_at FROM budget_recipients b
                 WHERE b.budget_group = s.budget_group ORDER BY b.forget_at
                 OFFSET GREATEST(s.nth_recipient - GREATEST(s.recipients_left, 0) - 1, 0) LIMIT 1)
-            ELSE j.hold_until
-        END AS hold_until
-    FROM judged j
-    LEFT JOIN spoken s ON s.id = j.id
-    LEFT JOIN opens o ON o.device_id = j.device_id
+        END
+    FROM spoken s
+    LEFT JOIN opens o ON o.device_id = s.device_id
 ), taken AS (
     UPDATE messages m SET status = 'sending', attempt = m.attempt + 1, claim = $7
     FROM settled j
     WHERE m.id = j.id AND j.verdict = 'claimed' AND m.id BETWEEN $2 AND $3
-    RETURNING m.id, m.attempt, m.attempts, m.phone, m.body, m.options, m.created_at, m.send_at
+    RETURNING m.id, j.verdict, m.attempt, m.attempts, m.phone, m.body, m.options,
+        GREATEST(m.created_at, m.send_at) AS due_at, j.per_second, j.per_minute, j.jitter_seconds,
+        j.call_epoch
 ), noted AS (
     INSERT INTO claims (id, shard, epoch, message_ids)
     SELECT $7, j.shard, j.epoch, array_agg(j.id)
@@ -234,11 +240,12 @@ WITH own AS (
         not_before = CASE WHEN EXCLUDED.not_before > now()
             THEN GREATEST(parked.not_before, EXCLUDED.not_before) ELSE parked.not_before END
 )
-SELECT j.id, j.verdict, t.attempt, t.attempts, t.phone, t.body,
-    t.options, GREATEST(t.created_at, t.send_at) AS due_at,
-    j.per_second, j.per_minute, j.jitter_seconds, j.call_epoch, j.version::text AS version,
-    EXTRACT(epoch FROM j.hold_until - now())::double precision AS hold_seconds
-FROM settled j LEFT JOIN taken t ON t.id = j.id
+SELECT t.*, NULL::text AS version, NULL::double precision AS hold_seconds FROM taken t
+UNION ALL
+SELECT j.id, j.verdict, NULL, NULL, NULL, NULL, NULL, NULL, j.per_second, j.per_minute,
+    j.jitter_seconds, j.call_epoch, j.version::text,
+    EXTRACT(epoch FROM j.hold_until - now())::double precision
+FROM settled j WHERE j.verdict <> 'claimed'
 
 -- name: give_back
 -- Return what was claimed and never called; only the claim that took a row can return it. It is
