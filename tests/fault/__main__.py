@@ -62,11 +62,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int)
     parser.add_argument("--case", default="")
+    parser.add_argument("--exact", action="store_true", help="no other cases that begin so")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else secrets.randbits(31)
     wanted = [part for part in options.case.split(",") if part]
     numbers = [
-        number for number in CASES if not wanted or any(number.startswith(part) for part in wanted)
+        number
+        for number in CASES
+        if not wanted
+        or any(number == part if options.exact else number.startswith(part) for part in wanted)
     ]
     if not numbers:
         say(f"no case begins with {options.case}")

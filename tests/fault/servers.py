@@ -70,6 +70,11 @@ class Servers:
         finally:
             await connection.close(timeout=5)
 
+    def crashes(self) -> list[str]:
+        """What the server says of sessions that died by themselves, since its last start."""
+        log = (self.postgres.home / "log").read_text(errors="replace").splitlines()
+        return [line for line in log if "terminated by signal" in line or "PANIC" in line]
+
     async def crash_postgres(self, away_seconds: float = 0.5) -> None:
         """Immediate shutdown: no session ends in order; it recovers from its log."""
         os.kill(self.postgres.pid, signal.SIGQUIT)

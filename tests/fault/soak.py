@@ -227,6 +227,8 @@ async def soak(seed: int, seconds: float, rate: float) -> bool:
             say(f"healed after {time.monotonic() - began:.0f} s")
             await settle(world, SETTLE_SECONDS)
             found = await evidence(world)
+            for line in servers.crashes():
+                say(f"  PostgreSQL: {line}")
             report = check(found)
             kinds = Counter(what for what, _ in world.faults)
             if len(world.faults) < FAULTS * seconds / 600:
