@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from service.store import sweeps
 from service.store.pool import UNAVAILABLE
-from tests.fault.checker import WAITING, Evidence, Report, asked, check
+from tests.fault.checker import RANK, WAITING, Evidence, Report, asked, check, rank
 from tests.fault.client import Reply, Tenant
 from tests.fault.servers import Servers
 from tests.fault.world import CREDITS, World, quiet
@@ -163,11 +163,30 @@ async def _ended(world: World) -> bool:
     seen = {(event["id"], event["seq"]) for event in world.events() if "seq" in event}
     if len(seen) < (facts["seqs"] or 0):
         return False
-    delivered = {
-        call["id"] for call in world.calls() if call["accept"] and "delivered" in call["backs"]
-    }
-    rows = await world.query("SELECT id FROM messages WHERE status IN ('delivered', 'read')")
-    return delivered <= {row["id"] for row in rows}
+    rows = await world.query("SELECT id, status::text FROM messages")
+    status = {row["id"]: row["status"] for row in rows}
+    return all(
+        RANK.index(call["backs"][-1]) <= rank(status[call["id"]])
+        for call in world.calls()
+        if call["accept"] and call["backs"] and call["id"] in status
+    )
+
+
+async def stuck(world: World) -> list[str]:
+    """Of messages that never ended: where they stand, and what still points to them."""
+    rows = await world.query(
+        "SELECT m.id, m.status::text, m.attempt, m.attempts, m.device_id, d.state, m.claim,"
+        " now() - m.created_at AS age, p.not_before - now() AS parked_for, p.reason,"
+        " c.shard AS claim_shard, c.epoch AS claim_epoch, x.awaits::text, x.due_at - now() AS due"
+        " FROM messages m JOIN devices d ON d.id = m.device_id"
+        " LEFT JOIN parked p ON p.message_id = m.id LEFT JOIN claims c ON c.id = m.claim"
+        " LEFT JOIN doubts x ON x.message_id = m.id"
+        " WHERE m.status::text = ANY($1) ORDER BY m.id LIMIT 20",
+        list(WAITING),
+    )
+    return [
+        str({key: str(value) for key, value in row.items() if value is not None}) for row in rows
+    ]
 
 
 async def evidence(world: World) -> Evidence:

@@ -163,7 +163,7 @@ def _called(report: Report, evidence: Evidence, rows: Mapping[int, Line]) -> Non
     for id_, row in rows.items():
         status = row["status"]
         said = max(backs[id_], key=RANK.index, default="") if id_ in backs else ""
-        if taken[id_] and said and RANK.index(said) > RANK.index(_ranked(status)):
+        if taken[id_] and said and RANK.index(said) > rank(status):
             wrong.append((id_, status, f"provider says {said}"))
         elif status in ("sent", "delivered", "read") and not taken[id_]:
             wrong.append((id_, status, "never called"))
@@ -184,8 +184,9 @@ def _called(report: Report, evidence: Evidence, rows: Mapping[int, Line]) -> Non
     report.found("I10 sent after the opt-out was answered", late)
 
 
-def _ranked(status: str) -> str:
-    return status if status in RANK else "queued"
+def rank(status: str) -> int:
+    """Of a status; what was never sent is as good as still waiting."""
+    return RANK.index(status) if status in RANK else RANK.index("queued")
 
 
 def _credits(report: Report, evidence: Evidence, rows: Mapping[int, Line]) -> None:

@@ -28,7 +28,9 @@ class Servers:
         self._folder = Path(tempfile.mkdtemp(prefix="hantar-fault-"))
         self._folder.chmod(0o711)
         self.postgres = EmbeddedPostgres(
-            self._folder / "postgres", durable=True, settings={"max_connections": "300"}
+            self._folder / "postgres",
+            durable=True,
+            settings={"max_connections": "300", "log_error_verbosity": "default"},
         )
         self.rabbit = RabbitNode()
 
@@ -73,7 +75,8 @@ class Servers:
     def crashes(self) -> list[str]:
         """What the server says of sessions that died by themselves, since its last start."""
         log = (self.postgres.home / "log").read_text(errors="replace").splitlines()
-        return [line for line in log if "terminated by signal" in line or "PANIC" in line]
+        told = ("terminated by signal", "PANIC", "Failed process was running")
+        return [line for line in log if any(word in line for word in told)]
 
     async def crash_postgres(self, away_seconds: float = 0.5) -> None:
         """Immediate shutdown: no session ends in order; it recovers from its log."""

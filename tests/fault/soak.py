@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from service.store.pool import UNAVAILABLE
-from tests.fault.case import evidence, settle
+from tests.fault.case import evidence, settle, stuck
 from tests.fault.checker import check
 from tests.fault.client import Reply
 from tests.fault.proxy import Proxy
@@ -226,6 +226,8 @@ async def soak(seed: int, seconds: float, rate: float) -> bool:
             await world.provider.tell(default=None)
             say(f"healed after {time.monotonic() - began:.0f} s")
             await settle(world, SETTLE_SECONDS)
+            for line in await stuck(world):
+                say(f"  {line}")
             found = await evidence(world)
             for line in servers.crashes():
                 say(f"  PostgreSQL: {line}")

@@ -148,6 +148,29 @@ async def frozen_owner(world: World) -> None:
     assert first.starts == 1
 
 
+@case("F42j", "the owner stands still, the heir has its commands, the owner wakes")
+async def owner_wakes(world: World) -> None:
+    await world.start(INGRESS, RECORDER)
+    first, _second = await world.start(DISPATCHER, DISPATCHER, proxied=True)
+    proxy = first.amqp
+    assert proxy is not None
+
+    async def strike() -> None:
+        os.kill(first.pid, signal.SIGSTOP)
+        try:
+            proxy.refuse()  # the broker gives them to the other one
+            calls = len(world.calls())
+            await asyncio.sleep(3 * LEASE_SECONDS)
+            await world.until_called(calls + 120)
+        finally:
+            os.kill(first.pid, signal.SIGCONT)
+            await asyncio.sleep(0.5)
+            proxy.heal()
+
+    await amid(world, "owner stands still, heir sends", strike, bulk=900)
+    assert first.starts == 1
+
+
 @case("F42h", "two dispatchers, one killed: the other takes over")
 async def heir(world: World) -> None:
     await world.start(INGRESS, RECORDER)
