@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
 import orjson
 import structlog
 
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 MOST_UNWRITTEN = 10_000
 #: Between tries to write while the database is away.
 RETRY_SECONDS = 0.5
+#: A fault of the server itself passes mostly; after so many tries a change is taken for its cause.
+SERVER_FAULT_TRIES = 10
 CLOSE_SECONDS = 10.0
 
 
@@ -107,13 +110,20 @@ class Recorder:
     async def _write(self, items: list[Change | Through]) -> list[None]:
         changes = fold(item for item in items if isinstance(item, Change))
         claims = [item.claim for item in items if isinstance(item, Through)]
+        left = SERVER_FAULT_TRIES
         while True:
             try:
                 await self._write_once(changes, claims)
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 log.warning("record_failed", error=type(error).__name__, changes=len(changes))
                 await asyncio.sleep(RETRY_SECONDS)
-            except Exception:
+            except Exception as error:
+                if isinstance(error, asyncpg.InternalServerError) and left:
+                    left -= 1
+                    log.warning("record_failed", error=type(error).__name__, changes=len(changes))
+                    await self._dedicated.close()  # another session may do better
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
                 # One that cannot be written must not take the others of its group along.
                 if len(items) == 1:
                     raise

@@ -210,3 +210,24 @@ async def row_locked(world: World) -> None:
             await connection.close()
 
     await amid(world, "rows locked", strike)
+
+
+@case("F77o", "PostgreSQL answers with internal errors for two seconds: no outcome is dropped")
+async def internal_errors(world: World) -> None:
+    await usual(world)
+    raising = (
+        "CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'pfree called with invalid pointer' USING ERRCODE = 'XX000'; END $$"
+    )
+
+    async def strike() -> None:
+        await world.servers.execute(raising, world.database)
+        await world.servers.execute(
+            "CREATE TRIGGER fault BEFORE UPDATE OF seq ON messages"
+            " FOR EACH STATEMENT EXECUTE FUNCTION fault()",
+            world.database,
+        )
+        await asyncio.sleep(2)
+        await world.servers.execute("DROP TRIGGER fault ON messages", world.database)
+
+    await amid(world, "internal errors", strike)
