@@ -48,6 +48,19 @@ def attributes_error(value: Mapping[str, object]) -> str | None:
     return None
 
 
+def json_error(value: object) -> str | None:
+    """Why a JSON value of any shape cannot be stored, in one sentence, or None."""
+    if isinstance(value, dict):
+        parts: list[object] = [*value, *value.values()]
+    elif isinstance(value, list):
+        parts = value
+    elif isinstance(value, str):
+        return _content_error(value, len(value))
+    else:
+        return _attribute_error(value)
+    return next((error for part in parts if (error := json_error(part))), None)
+
+
 def _attribute_error(attribute: object) -> str | None:
     if isinstance(attribute, str):
         return _content_error(attribute, ATTRIBUTE_LIMIT_CHARS)

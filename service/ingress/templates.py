@@ -13,7 +13,7 @@ from schemas.problems import invalid
 from schemas.shapes import Many, One
 from schemas.templates import Template, TemplateBody, TemplateChange
 from service.core.slug import LONGEST_CHARS, SHAPE, numbered, slug_of
-from service.core.text import body_error
+from service.core.text import body_error, json_error
 from service.drafts import parse_template
 from service.ingress import checks
 from service.ingress.auth import CALLER
@@ -192,6 +192,9 @@ def _check(values: dict[str, Any]) -> None:
     slug = values.get("slug")
     if slug is not None and not (len(slug) <= LONGEST_CHARS and SHAPE.fullmatch(slug)):
         raise invalid("slug", f"Must match {SHAPE.pattern}, with up to {LONGEST_CHARS} characters.")
+    for field in ("media", "meta"):
+        if error := json_error(msgspec.to_builtins(values.get(field))):
+            raise invalid(field, error)
     body = values.get("body")
     if body is not None:
         if error := body_error(body):

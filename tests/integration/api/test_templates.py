@@ -136,3 +136,24 @@ async def test_another_accounts_template_is_not_there(hantar: Hantar, account: A
         "/messages/send", account, {"phone": "0123456789", "template_id": made["id"]}
     )
     check_problem(answer, 422, "validation_failed", "template_id")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("meta", {"name": "x", "language": "ms", "components": [{"type": "body", "a\0": []}]}),
+        ("meta", {"name": "x", "language": "ms", "components": [{"text": ["deep", {"b": "\0"}]}]}),
+        ("meta", {"name": "x", "language": "ms", "components": [{"number": 2**64}]}),
+        ("media", {"type": "image", "url": "https://example.com/a.png", "caption": "a\0b"}),
+    ],
+)
+async def test_what_a_database_cannot_keep_is_refused(
+    hantar: Hantar, account: Account, field: str, value: Any
+) -> None:
+    body = {"name": "Hi", "body": "Hello"}
+    answer = await hantar.post("/templates", account, body | {field: value})
+    check_problem(answer, 422, "validation_failed", field)
+    made = await put(hantar, account)
+    path = f"/api/v1/templates/{made['id']}"
+    answer = await hantar.call("PATCH", path, account, json={field: value})
+    check_problem(answer, 422, "validation_failed", field)
