@@ -346,7 +346,11 @@ class Devices:
 def _settings(kind: Kind, given: Mapping[str, object]) -> _Given:
     """The checked settings; raises the 422 Problem with their paths below `settings`."""
     try:
-        settings = decode(orjson.dumps(given), msgspec.json.Decoder(kind.settings))
+        raw = orjson.dumps(given)
+    except orjson.JSONEncodeError:
+        raise invalid("settings", "Must hold numbers of at most 64 bits.") from None
+    try:
+        settings = decode(raw, msgspec.json.Decoder(kind.settings))
     except Problem as problem:
         errors = {f"settings.{name}": said for name, said in (problem.errors or {}).items()}
         raise Problem(problem.status, problem.code, problem.detail, errors=errors) from None

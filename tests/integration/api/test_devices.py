@@ -372,3 +372,12 @@ async def test_changes_of_state_are_told_once_each(hantar: Hantar, account: Acco
     assert {(event["account"], event["device_id"]) for event in events} == {
         (account.id, account.device_id)
     }
+
+
+@pytest.mark.parametrize("settings", [{"x": 2**70}, {"x": {"deep": [-(2**63) - 1]}}])
+async def test_settings_that_no_reader_agrees_on_are_refused(
+    hantar: Hantar, account: Account, settings: dict[str, Any]
+) -> None:
+    path = f"/api/v1/devices/{account.device_id}"
+    answer = await hantar.call("PATCH", path, account, json={"settings": settings})
+    check_problem(answer, 422, "validation_failed", "settings")
