@@ -36,7 +36,7 @@ MUTANTS = (
     Mutant("ack-before-commit", "F70b", "I1"),
     Mutant("missing-mandatory", "F28c", "I1"),
     Mutant("fixed-window-limiter", "F51", "I4"),
-    Mutant("no-epoch-check", "F42j", "fence"),
+    Mutant("no-epoch-check", "F42j", "fence:"),
     Mutant("resend-on-time-out", "F49b", "I2"),
     Mutant("refund-without-unique-key", "F70d", "I3"),
     Mutant("status-set-unconditionally", "F71", "I5"),
