@@ -12,12 +12,13 @@ import click
 import structlog
 
 from service import failpoints
-from service.app import Addresses, App, CannotListen
+from service.app import Addresses, App
 from service.bus.topology import TopologyMismatch, declare
 from service.cli.database import FAILED, KEY_FILE, URL_FILE
 from service.cli.demo import DEMO_FILE, prepare_demo, print_demo
 from service.core.sealing import Seal, new_key, read_keys
 from service.embedded import EmbeddedPostgres
+from service.roles.listening import CannotListen
 from service.settings import Settings, load
 from service.store import accounts, leases, migrations
 from service.store.migrations import MigrationError

@@ -1,0 +1,64 @@
+"""The recorder role: callbacks taken in, refused commands kept, sweeps, webhooks and mails out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from service.core.addresses import read_networks
+from service.core.mail import read_smtp_url
+from service.record.callbacks import CallbackConsumer
+from service.record.dead import DeadCommands
+from service.record.mails import Mails
+from service.record.sweeps import Sweeps
+from service.record.webhook_calls import WebhookCalls
+from service.record.webhook_feed import WebhookFeed
+from service.record.webhooks import Webhooks
+from service.roles.process import Process
+
+
+async def start_webhooks(process: Process) -> None:
+    """Calls the accounts' endpoints; before the relay, so that its last events are taken."""
+    networks = read_networks(process.settings.webhook_allow)
+    calls = WebhookCalls(networks, f"hantar/{version('hantar')}")
+    webhooks = Webhooks(process.pool, calls, process.seal)
+    webhooks.start()
+    process.stops.add("webhooks", webhooks.close)
+    feed = WebhookFeed(process.bus, process.dsn, webhooks.wake)
+    await feed.start()
+    process.stops.add("webhook feed", feed.close)
+
+
+async def start_recorder(process: Process) -> None:
+    """Takes in what drivers report and what the broker refused, and sweeps."""
+    pool, stops = process.pool, process.stops
+    callbacks = CallbackConsumer(process.bus, process.recorder)
+    await callbacks.start()
+    stops.add("callbacks", callbacks.close)
+    dead = DeadCommands(process.bus, pool)
+    await dead.start()
+    stops.add("dead commands", dead.close)
+    sweeps = Sweeps(
+        pool,
+        process.relay,
+        process.recorder,
+        unpointed_seconds=process.settings.unpointed_seconds,
+    )
+    sweeps.start()
+    stops.add("sweeps", sweeps.close)
+    _start_mails(process)
+
+
+def _start_mails(process: Process) -> None:
+    settings = process.settings
+    if settings.smtp_url is None:
+        return
+    assert settings.mail_from is not None, "the settings go together"
+    mails = Mails(
+        process.pool,
+        read_smtp_url(settings.smtp_url.get_secret_value()),
+        sender=settings.mail_from,
+        public_url=settings.public_url,
+        secret=process.installation.secret,
+    )
+    mails.start()
+    process.stops.add("mails", mails.close)
