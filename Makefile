@@ -19,7 +19,7 @@ run: .venv/run ## Start everything in one process on an embedded database; Ctrl-
 	@exec .venv/bin/hantar run $(ARGS)
 
 test: .venv/dev ## Run every test on private real servers; T=path chooses some
-	.venv/bin/python -m pytest $(T)
+	.venv/bin/python -m pytest $(if $(T),$(T),-n 2 --dist worksteal)
 
 bench-backlog: .venv/dev ## A million messages on one slow device: memory, and another device
 	.venv/bin/python -m pytest -q -s tests/bench/backlog.py

@@ -13,7 +13,6 @@ from tests.system import Account, Answer, Hantar
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GOOD = {"phone": "0123456789", "body": "hello"}
-UNKNOWN = new_key()
 
 
 def check_unauthenticated(answer: Answer) -> None:
@@ -28,7 +27,7 @@ def check_unauthenticated(answer: Answer) -> None:
     "value",
     [None, "", "Bearer", "Bearer ", "Basic {key}", "Token {key}", "{key}", "Bearer{key}",
      "Bearer\t{key}", "Bearer {key}x", "x{key}", "Bearer {key} {key}", "Bearer {key},{key}",
-     'Bearer "{key}"', "Bearer {flipped}", "Bearer {cut}", "Bearer {lower}", f"Bearer {UNKNOWN}",
+     'Bearer "{key}"', "Bearer {flipped}", "Bearer {cut}", "Bearer {lower}", "Bearer {unknown}",
      "Bearer hantar_live_", "Bearer ключ", "Bearer " + "a" * 7000],
 )  # fmt: skip
 async def test_without_a_valid_key_everything_is_401(
@@ -40,6 +39,7 @@ async def test_without_a_valid_key_everything_is_401(
         "flipped": key[:-1] + ("a" if key[-1] != "a" else "b"),
         "cut": key[:-1],
         "lower": key.lower(),
+        "unknown": new_key(),
     }
     headers = {"Authorization": value.format(**forms)} if value is not None else {}
     async with nothing_done(hantar, account):
