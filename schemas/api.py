@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.media import Media
+
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Priority = Literal["high", "normal", "low"]
@@ -21,6 +23,7 @@ class SendOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What a message may carry beside its phone; in a bulk also the defaults of its items."""
 
     body: str | None = None
+    media: Media | None = None
     template_id: Id | None = None
     variables: dict[str, Scalar] | None = None
     name: str | None = None

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import orjson
 
+from schemas.media import Media
 from schemas.shapes import Row, Time
-from service.core.template import Template as Parsed
+from service.core.content import Content
 from service.core.times import rfc3339
-
-ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s\x00]+$", max_length=2048)]
-
-
-class Media(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A picture, document, film or recording that goes with a text."""
-
-    type: Literal["image", "document", "video", "audio"]
-    url: Url
-    filename: ShortText | None = None
-    caption: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
 
 
 class MetaTwin(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The template that Meta approved for the same text."""
+    """The template that Meta approved for the same text.
+
+    `components` are Meta's own, with placeholders where the values of a message go.
+    """
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{1,512}$")]
     language: Annotated[str, msgspec.Meta(pattern="^[a-z]{2,3}(_[A-Z]{2})?$")]
@@ -71,6 +63,14 @@ class Template(msgspec.Struct):
     updated_at: Time
 
 
+def content_of(row: Row) -> Content:
+    """What a template in these columns says; raises ContentError."""
+    media, meta = (orjson.loads(row[name]) if row[name] else None for name in ("media", "meta"))
+    if media is not None:
+        media = {name: value for name, value in media.items() if value is not None}
+    return Content.parse(row["body"], media=media, meta=meta)
+
+
 def template(row: Row) -> Template:
     """The template resource."""
     return Template(
@@ -78,7 +78,7 @@ def template(row: Row) -> Template:
         name=row["name"],
         slug=row["slug"],
         body=row["body"],
-        variables=list(Parsed.parse(row["body"]).variables),
+        variables=list(content_of(row).variables),
         is_active=row["is_active"],
         media=_read(row["media"], Media),
         meta=_read(row["meta"], MetaTwin),

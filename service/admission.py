@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,9 +12,12 @@ import orjson
 from schemas.commands import DISPATCH_PACK, DISPATCH_TYPE, Dispatch
 from schemas.decode import BODY
 from schemas.problems import Problem, invalid
+from schemas.shapes import Row
+from schemas.templates import content_of
 from service import failpoints
 from service.bus.topology import DISPATCH, dispatch_queue
-from service.drafts import Draft, Rejected, parse_template, render, utc_now, wants_contact
+from service.core.content import Content, ContentError, Filled
+from service.drafts import Draft, Rejected, fill, utc_now, wants_contact
 from service.store import accept as store
 from service.store.accept import Contact, ContactFields, Device, NewMessage, Shared
 from service.store.outbox import Entry
@@ -27,7 +30,9 @@ class Ready:
 
     draft: Draft
     device: Device
-    body: str
+    filled: Filled
+    #: media and approved template as JSON
+    options: str | None
     contact_id: int | None
 
 
@@ -49,25 +54,28 @@ async def resolve(
     phones = list({draft.phone for draft in drafts})
     contacts = await store.contacts(connection, account_id, phones)
     wanted = {id_ for draft in drafts if (id_ := draft.options.template_id) is not None}
-    templates = await store.templates(connection, account_id, list(wanted)) if wanted else {}
+    rows = await store.templates(connection, account_id, list(wanted)) if wanted else {}
+    templates = {id_: _content_of(row) for id_, row in rows.items()}
     ready: list[Ready] = []
     rejected: list[Rejected] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str | None]] = set()
     for draft in drafts:
         try:
             contact = contacts.get(draft.phone)
             device = choose_device(devices, draft.options.device)
-            body = _body(draft, contact, templates)
+            filled = _filled(draft, contact, templates)
+            options = orjson.dumps(filled.options).decode() if filled.options else None
+            said = draft.phone, filled.body, options
             if contact is not None and contact.opted_out:
                 raise invalid("phone", "The recipient has opted out.", code="opted_out")
-            if (draft.phone, body) in seen:
+            if said in seen:
                 raise invalid("phone", "The same phone and body stand above.", code="duplicate")
         except Problem as problem:
             field = next(iter(problem.errors or {BODY: []}))
             rejected.append(Rejected(draft.index, draft.phone, problem.code, problem.detail, field))
         else:
-            seen.add((draft.phone, body))
-            ready.append(Ready(draft, device, body, contact.id if contact else None))
+            seen.add(said)
+            ready.append(Ready(draft, device, filled, options, contact.id if contact else None))
     return ready, rejected
 
 
@@ -89,20 +97,32 @@ def choose_device(devices: Sequence[Device], wanted: int | None) -> Device:
     raise invalid("device", "The account has no device to send through.", code="no_device")
 
 
-def _body(draft: Draft, contact: Contact | None, templates: dict[int, str]) -> str:
-    if draft.body is not None:
-        return draft.body
-    template = draft.template
-    if template is None:
-        text = templates.get(draft.options.template_id or 0)
-        if text is None:
+def _content_of(row: Row) -> Content | ContentError:
+    """What a stored template says, read once for all its messages; or why it cannot be read."""
+    try:
+        return content_of(row)
+    except ContentError as error:
+        return error
+
+
+def _filled(
+    draft: Draft, contact: Contact | None, templates: Mapping[int, Content | ContentError]
+) -> Filled:
+    content = draft.content
+    if isinstance(content, Filled):
+        return content
+    if content is None:
+        stored = templates.get(draft.options.template_id or 0)
+        if stored is None:
             raise invalid("template_id", "There is no such active template.")
-        template = parse_template(text)
+        if isinstance(stored, ContentError):
+            raise invalid("template_id", f"The template cannot be read: {stored}")
+        content = stored
     known: dict[str, object] = {}
     if contact is not None:
         known = {**orjson.loads(contact.attributes)}
         known |= {"name": contact.name, "external_id": contact.external_id}
-    return render(template, draft.phone, draft.options, known)
+    return fill(content, draft.phone, draft.options, known)
 
 
 async def write(connection: Connection, account_id: int, ready: Sequence[Ready]) -> Written:
@@ -183,7 +203,11 @@ async def _save_contacts(
 def _new_message(item: Ready, contact_ids: dict[str, int]) -> NewMessage:
     phone = item.draft.phone
     return NewMessage(
-        phone, item.body, item.draft.options.reference, contact_ids.get(phone, item.contact_id)
+        phone,
+        item.filled.body,
+        item.draft.options.reference,
+        contact_ids.get(phone, item.contact_id),
+        item.options,
     )
 
 

@@ -9,8 +9,8 @@ import orjson
 
 from schemas import campaigns as schema
 from schemas.problems import invalid
+from service.core.content import Content, Filled
 from service.core.phone import normalise
-from service.core.template import Placeholder, Template
 from service.core.text import attributes_error, name_error, storable
 from service.drafts import NAME_LIMIT_CHARS
 from service.store.accept import Contact
@@ -25,7 +25,7 @@ _FIELDS = frozenset({"name", "external_id", "phone"})
 class Text:
     """What a campaign says; with `skip_missing` only to those for whom no value is missing."""
 
-    template: Template
+    content: Content
     skip_missing: bool
 
     @property
@@ -33,19 +33,18 @@ class Text:
         """The names that must have a value."""
         if not self.skip_missing:
             return []
-        places = (part for part in self.template.parts if isinstance(part, Placeholder))
-        return sorted({place.name for place in places if place.fallback is None})
+        return sorted({each.name for each in self.content.placeholders if each.fallback is None})
 
     @property
     def needs(self) -> Needs:
         """What has to be known of a recipient."""
-        names = set(self.template.variables)
+        names = set(self.content.variables)
         return Needs("name" in names, "external_id" in names, bool(names - _FIELDS))
 
-    def render(self, recipient: Recipient) -> tuple[str, bool]:
-        """The text for this recipient, and whether it is one that is passed over."""
+    def fill(self, recipient: Recipient) -> tuple[Filled, bool]:
+        """What this recipient gets, and whether it is one that is passed over."""
         known: Mapping[str, object] = orjson.loads(recipient.attributes or "{}")
-        rendered = self.template.render(
+        filled = self.content.fill(
             {
                 **known,
                 "name": recipient.name,
@@ -53,7 +52,7 @@ class Text:
                 "phone": recipient.phone,
             }
         )
-        return rendered.text, self.skip_missing and bool(rendered.missing)
+        return filled, self.skip_missing and bool(filled.missing)
 
 
 def read(recipients: Sequence[schema.Recipient]) -> list[Recipient]:
@@ -109,5 +108,5 @@ def _join(
             return replace(recipient, reason="duplicate")
         if contact.opted_out:
             return replace(recipient, reason="opted_out")
-    _, passed_over = text.render(recipient)
+    _, passed_over = text.fill(recipient)
     return replace(recipient, reason="missing_variables") if passed_over else recipient

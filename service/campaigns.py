@@ -21,7 +21,7 @@ from service.audience import Text
 from service.core.estimate import finish
 from service.core.text import body_error, name_error
 from service.core.times import rfc3339
-from service.drafts import NAME_LIMIT_CHARS, PRIORITIES, check_times, parse_template, utc_now
+from service.drafts import NAME_LIMIT_CHARS, PRIORITIES, check_times, read_content, utc_now
 from service.once import Answer, Idempotency, Once, Tell
 from service.relay import EVENTS_EXCHANGE
 from service.store import accept, groups, record
@@ -184,8 +184,10 @@ async def _plan(connection: Connection, account_id: int, request: Audience, now:
         if value is not None and (error := name_error(value, NAME_LIMIT_CHARS)):
             raise invalid(field, error)
     check_times(request.send_at, request.expires_at, now)
-    body, template_id, template = await _body(connection, account_id, request)
-    text = Text(parse_template(body), request.missing_variables == "skip")
+    body, row = await _said(connection, account_id, request)
+    content = read_content(body) if row is None else templates.content_of(row)
+    text = Text(content, request.missing_variables == "skip")
+    template = None if row is None else msgspec.json.encode(templates.template(row)).decode()
     device = choose_device(await accept.devices(connection, account_id), request.device)
     contact_ids = await _own_contacts(connection, account_id, request)
     named = Named(request.contact_group_id, contact_ids, text.required)
@@ -195,12 +197,13 @@ async def _plan(connection: Connection, account_id: int, request: Audience, now:
     ids = {contact.id for contact in known.values()}
     members = await store.members(connection, request.contact_group_id, ids) if ids else set()
     recipients = audience.join(recipients, known, members | ids.intersection(contact_ids), text)
+    template_id = None if row is None else row["id"]
     return Plan(request, device, body, text, template_id, template, named, recipients)
 
 
-async def _body(
+async def _said(
     connection: Connection, account_id: int, request: Audience
-) -> tuple[str, int | None, str | None]:
+) -> tuple[str, Row | None]:
     """The text, and the template it comes from; a template must be active."""
     given = {request.message_template_id, request.template_id} - {None}
     field = "template_id" if request.message_template_id is None else "message_template_id"
@@ -209,7 +212,7 @@ async def _body(
             raise invalid("body", "Give a body or a message_template_id.")
         if error := body_error(request.body):
             raise invalid("body", error)
-        return request.body, None, None
+        return request.body, None
     if request.body is not None:
         raise invalid("body", f"Give either body or {field}, not both.")
     if len(given) > 1:
@@ -219,8 +222,7 @@ async def _body(
     row = await template_store.one(connection, account_id, template_id)
     if row is None or not row["is_active"]:
         raise invalid(field, "There is no such active template.")
-    shown = msgspec.json.encode(templates.template(row)).decode()
-    return row["body"], template_id, shown
+    return row["body"], row
 
 
 async def _own_contacts(connection: Connection, account_id: int, request: Audience) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import orjson
@@ -12,8 +13,8 @@ import orjson
 from schemas.api import Bulk, Scalar, Send, SendOptions
 from schemas.decode import decode
 from schemas.problems import Problem, invalid
+from service.core.content import Content, ContentError, Filled
 from service.core.phone import normalise
-from service.core.template import Rendered, Template, TemplateError
 from service.core.text import attributes_error, body_error, name_error
 
 NAME_LIMIT_CHARS = 255
@@ -35,9 +36,8 @@ class Draft:
     phone: str
     options: SendOptions
     priority: int
-    #: the literal body; None when a template makes it
-    body: str | None
-    template: Template | None
+    #: what it says, filled where it is literal; None when a stored template says it
+    content: Content | Filled | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,14 @@ _OPTIONS = SendOptions.__struct_fields__
 
 
 def _replaced(name: str, item: Send) -> bool:
-    """A default body gives way to an item's template, and the other way round."""
-    other = {"body": item.template_id, "template_id": item.body}
-    return other.get(name) is not None
+    """What a default says gives way to what the item says in another way."""
+    captioned = item.media is not None and item.media.caption is not None
+    other = {
+        "body": captioned or item.template_id,
+        "media": item.template_id,
+        "template_id": item.body or item.media,
+    }
+    return bool(other.get(name))
 
 
 def _phone_of(raw: msgspec.Raw) -> str | None:
@@ -104,8 +109,7 @@ def _draft(index: int, raw_phone: str, options: SendOptions, priority: int, now:
     check_times(options.send_at, options.expires_at, now)
     if options.priority is not None:
         priority = PRIORITIES[options.priority]
-    body, template = _content(options)
-    return Draft(index, phone, options, priority, body, template)
+    return Draft(index, phone, options, priority, _content(options))
 
 
 def _check_texts(options: SendOptions) -> None:
@@ -127,41 +131,65 @@ def check_times(send_at: datetime | None, expires_at: datetime | None, now: date
         raise invalid("expires_at", "Must lie ahead, and after send_at.")
 
 
-def _content(options: SendOptions) -> tuple[str | None, Template | None]:
-    """The body is literal text unless variables are given; a template is looked up later."""
+def _content(options: SendOptions) -> Content | Filled | None:
+    """What is said is literal unless variables are given; a template is looked up later."""
     if options.template_id is not None:
-        if options.body is not None:
-            raise invalid("body", "Give either body or template_id, not both.")
-        return None, None
-    if options.body is None:
-        raise invalid("body", "Give a body or a template_id.")
-    if error := body_error(options.body):
-        raise invalid("body", error)
+        for field in ("body", "media"):
+            if getattr(options, field) is not None:
+                raise invalid(field, f"Give either {field} or template_id, not both.")
+        return None
+    if options.body is None and options.media is None:
+        raise invalid("body", "Give a body, media or a template_id.")
+    media = _media(options)
+    field, words = "body", options.body
+    if words is None:
+        # Below media without words stands their caption, which the log then shows.
+        field, words = "media.caption", (media or {}).pop("caption", "")
+    elif media is not None and "caption" in media:
+        raise invalid("media.caption", "Give the words as body or as caption, not as both.")
+    if (words or options.body is not None) and (error := body_error(words)):
+        raise invalid(field, error)
     if options.variables is None:
-        return options.body, None
-    return None, parse_template(options.body)
+        filled = Filled(words, {"media": media} if media else None)
+        return _checked(filled) if media else filled
+    return read_content(words, media=media)
 
 
-def parse_template(text: str) -> Template:
-    """The template in a body; raises a Problem where the braces are malformed."""
+def _media(options: SendOptions) -> dict[str, Any] | None:
+    if options.media is None:
+        return None
+    media = msgspec.to_builtins(options.media)
+    return {name: value for name, value in media.items() if value is not None}
+
+
+def read_content(
+    body: str,
+    *,
+    media: Mapping[str, Any] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> Content:
+    """What a template says; raises a Problem where the braces are malformed."""
     try:
-        return Template.parse(text)
-    except TemplateError as error:
-        raise invalid("body", str(error)) from error
+        return Content.parse(body, media=media, meta=meta)
+    except ContentError as error:
+        raise invalid(error.field, str(error)) from error
 
 
-def render(
-    template: Template, phone: str, options: SendOptions, known: Mapping[str, object]
-) -> str:
-    """The text to send: the variables of the request win over what is known of the contact."""
+def fill(content: Content, phone: str, options: SendOptions, known: Mapping[str, object]) -> Filled:
+    """What to send: the variables of the request win over what is known of the contact."""
     values: dict[str, object] = {**known, "phone": phone}
     given = {"name": options.name, "external_id": options.external_id}
     values |= {name: value for name, value in given.items() if value is not None}
     values |= {**(options.attributes or {}), **(options.variables or {})}
-    rendered: Rendered = template.render(values)
-    if error := body_error(rendered.text):
-        raise invalid("body", f"Rendered: {error}")
-    return rendered.text
+    return _checked(content.fill(values), "Rendered: ")
+
+
+def _checked(filled: Filled, prefix: str = "") -> Filled:
+    try:
+        filled.check()
+    except ContentError as error:
+        raise invalid(error.field, f"{prefix}{error}") from error
+    return filled
 
 
 def wants_contact(options: SendOptions) -> bool:

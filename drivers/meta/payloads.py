@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from drivers.driver import Send
+
+_GAP = re.compile(r"\s*[\r\n\t]\s*| {5,}")
 
 
 class OutsideWindow(Exception):
@@ -46,14 +49,23 @@ def _template(template: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": template["name"],
         "language": {"code": template["language"]},
-        "components": template.get("components") or [],
+        "components": _in_one_line(template.get("components") or []),
     }
+
+
+def _in_one_line(value: Any) -> Any:
+    """The same without line breaks, tabs and wide gaps, which Meta takes in no value (132018)."""
+    if isinstance(value, str):
+        return _GAP.sub(" ", value)
+    if isinstance(value, Mapping):
+        return {name: _in_one_line(part) for name, part in value.items()}
+    return [_in_one_line(part) for part in value] if isinstance(value, list) else value
 
 
 def _media(media: Mapping[str, Any], body: str) -> dict[str, Any]:
     found = {"link": media["url"]}
-    if media["type"] != "audio":
-        found["caption"] = media.get("caption") or body
+    if media["type"] != "audio" and (words := media.get("caption") or body):
+        found["caption"] = words
     if media["type"] == "document" and media.get("filename"):
         found["filename"] = media["filename"]
     return found

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import orjson
 import structlog
 
 from service import failpoints
@@ -218,7 +219,7 @@ def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float)
         row["attempts"],
         row["phone"],
         row["body"],
-        row["options"],
+        orjson.loads(row["options"]) if row["options"] is not None else None,
         row["due_at"],
         store.limits_of(row),
         row["call_epoch"],

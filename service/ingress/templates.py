@@ -14,7 +14,7 @@ from schemas.shapes import Many, One
 from schemas.templates import Template, TemplateBody, TemplateChange
 from service.core.slug import LONGEST_CHARS, SHAPE, numbered, slug_of
 from service.core.text import body_error, json_error
-from service.drafts import parse_template
+from service.drafts import read_content
 from service.ingress import checks
 from service.ingress.auth import CALLER
 from service.ingress.lists import PAGING, Lists, Slice
@@ -192,14 +192,14 @@ def _check(values: dict[str, Any]) -> None:
     slug = values.get("slug")
     if slug is not None and not (len(slug) <= LONGEST_CHARS and SHAPE.fullmatch(slug)):
         raise invalid("slug", f"Must match {SHAPE.pattern}, with up to {LONGEST_CHARS} characters.")
-    for field in ("media", "meta"):
-        if error := json_error(msgspec.to_builtins(values.get(field))):
+    parts = {field: msgspec.to_builtins(values.get(field)) for field in ("media", "meta")}
+    for field, part in parts.items():
+        if error := json_error(part):
             raise invalid(field, error)
     body = values.get("body")
-    if body is not None:
-        if error := body_error(body):
-            raise invalid("body", error)
-        parse_template(body)
+    if body is not None and (error := body_error(body)):
+        raise invalid("body", error)
+    read_content(body or "", **parts)
 
 
 def _fields(values: dict[str, Any]) -> TemplateFields:

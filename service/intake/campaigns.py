@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import structlog
 
 from schemas.commands import DISPATCH_TYPE
+from schemas.templates import content_of
 from service.admission import dispatch_commands
 from service.audience import Text
 from service.bus.topology import DISPATCH
 from service.campaigns import tell
+from service.core.content import ContentError, Filled
 from service.core.lifecycle import Change, Status
-from service.core.template import Template
-from service.core.text import BODY_LIMIT_CHARS, body_error
+from service.core.text import BODY_LIMIT_CHARS
 from service.intake.rounds import CHUNK_SECONDS, Rounds
 from service.record.sweeps import EXPIRED
 from service.record.writing import write
@@ -47,14 +49,15 @@ _DETAILS = {
     "contact_deleted": "the contact was deleted",
     "invalid_body": "the text with its values cannot be sent",
 }
+_NOTHING = Filled("", None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A recipient with the text they get, or why they do not get it."""
+    """A recipient with what they get, or why they do not get it."""
 
     recipient: Recipient
-    body: str
+    filled: Filled
     reason: str | None
 
 
@@ -120,7 +123,7 @@ async def _expand(connection: Connection, taken: Any) -> Sequence[Entry]:
         _shared(taken, "reserved"),
         [_message(taken, draft) for draft in drafts],
     )
-    unfit = [_Draft(each, "", each.reason) for each in chunk.unfit]
+    unfit = [_Draft(each, _NOTHING, each.reason) for each in chunk.unfit]
     unfit_ids = await accept.insert_messages(
         connection, taken["account_id"], _shared(taken, None), [_message(taken, d) for d in unfit]
     )
@@ -144,15 +147,21 @@ async def _expand(connection: Connection, taken: Any) -> Sequence[Entry]:
 
 
 def _draft(taken: Any, recipients: Iterable[Recipient]) -> list[_Draft]:
-    text = Text(Template.parse(taken["body"]), taken["skip_missing"])
+    text = Text(content_of(taken), taken["skip_missing"])
     drafts = []
     for recipient in recipients:
-        body, passed_over = text.render(recipient)
-        reason = "missing_variables" if passed_over else None
-        if reason is None and body_error(body):
-            reason = "invalid_body"
-        drafts.append(_Draft(recipient, body[:BODY_LIMIT_CHARS], reason))
+        filled, passed_over = text.fill(recipient)
+        reason = "missing_variables" if passed_over else _fault(filled)
+        drafts.append(_Draft(recipient, filled, reason))
     return drafts
+
+
+def _fault(filled: Filled) -> str | None:
+    try:
+        filled.check()
+    except ContentError:
+        return "invalid_body"
+    return None
 
 
 async def _still_sound(
@@ -170,11 +179,11 @@ async def _still_sound(
             reason = "contact_deleted"
         elif reason is None and draft.recipient.phone in opted_out:
             reason = "opted_out"
-        found.append(_Draft(draft.recipient, draft.body, reason))
+        found.append(replace(draft, reason=reason))
     sound = {draft.recipient.phone for draft in found if draft.reason is None}
     first = await store.put_recipients(connection, taken["id"], sound)
     return [
-        _Draft(draft.recipient, draft.body, "duplicate")
+        replace(draft, reason="duplicate")
         if draft.reason is None and draft.recipient.phone not in first
         else draft
         for draft in found
@@ -203,8 +212,15 @@ def _shared(taken: Any, credit: str | None) -> Shared:
 
 
 def _message(taken: Any, draft: _Draft) -> NewMessage:
-    recipient = draft.recipient
-    return NewMessage(recipient.phone, draft.body, taken["reference"], recipient.contact_id)
+    recipient, filled = draft.recipient, draft.filled
+    options = filled.options if draft.reason is None else None
+    return NewMessage(
+        recipient.phone,
+        filled.body[:BODY_LIMIT_CHARS],
+        taken["reference"],
+        recipient.contact_id,
+        orjson.dumps(options).decode() if options else None,
+    )
 
 
 async def _skip(connection: Connection, skipped: Iterable[tuple[int, str]]) -> list[Entry]:

@@ -72,6 +72,8 @@ class NewMessage:
     body: str
     reference: str | None
     contact_id: int | None
+    #: what goes with the body, as JSON
+    options: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,12 @@ async def contacts(
     return {row["phone"]: Contact(*row) for row in rows}
 
 
-async def templates(connection: Connection, account_id: int, ids: Sequence[int]) -> dict[int, str]:
-    """The bodies of those templates that are the account's own and active."""
+async def templates(
+    connection: Connection, account_id: int, ids: Sequence[int]
+) -> dict[int, asyncpg.Record]:
+    """What those templates say that are the account's own and active."""
     rows = await connection.fetch(_SQL["templates"], account_id, ids)
-    return {row["id"]: row["body"] for row in rows}
+    return {row["id"]: row for row in rows}
 
 
 async def upsert_contacts(
@@ -163,6 +167,7 @@ async def insert_messages(
         [message.body for message in messages],
         [message.reference for message in messages],
         [message.contact_id for message in messages],
+        [message.options for message in messages],
         account_id,
         shared.device_id,
         shared.template_id,

@@ -26,8 +26,8 @@ SELECT id, phone, name, external_id, attributes, opted_out_at IS NOT NULL AS opt
 FROM contacts WHERE account_id = $1 AND phone = ANY($2::text[])
 
 -- name: templates
--- The bodies of active templates.
-SELECT id, body FROM templates
+-- What active templates say.
+SELECT id, body, media, meta FROM templates
 WHERE account_id = $1 AND id = ANY($2::bigint[]) AND is_active
 
 -- name: upsert_contacts
@@ -47,18 +47,18 @@ ON CONFLICT (account_id, phone) DO UPDATE SET
 RETURNING id, phone
 
 -- name: insert_messages
--- Messages that share everything but the first four columns, in their order.
+-- Messages that share everything but the first five columns, in their order.
 INSERT INTO messages (
-    phone, body, reference, contact_id,
+    phone, body, reference, contact_id, options,
     account_id, device_id, template_id, status, priority, delivery, send_at, expires_at,
     campaign_id, credit, queued_at
 )
-SELECT n.phone, n.body, n.reference, n.contact_id,
-    $5::bigint, $6::bigint, $7::bigint, $8::message_status, $9::smallint, $10::message_delivery,
-    $11::timestamptz, $12::timestamptz, $13::bigint, $14::message_credit,
-    CASE WHEN $8::message_status = 'queued' THEN now() END
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
-    AS n (phone, body, reference, contact_id)
+SELECT n.phone, n.body, n.reference, n.contact_id, n.options,
+    $6::bigint, $7::bigint, $8::bigint, $9::message_status, $10::smallint, $11::message_delivery,
+    $12::timestamptz, $13::timestamptz, $14::bigint, $15::message_credit,
+    CASE WHEN $9::message_status = 'queued' THEN now() END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::jsonb[])
+    AS n (phone, body, reference, contact_id, options)
 RETURNING id
 
 -- name: park_scheduled

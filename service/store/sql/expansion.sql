@@ -2,7 +2,8 @@
 -- The campaign whose turn it is. It has recipients that are no messages yet and may have them now,
 -- or it was cancelled and messages of it wait. Accounts take turns, and so do the campaigns of one.
 -- Nobody else works on it until the transaction ends.
-SELECT c.id, c.account_id, c.body, c.template_id, c.device_id, d.shard, c.priority, c.delivery,
+SELECT c.id, c.account_id, c.body, c.template -> 'media' AS media, c.template -> 'meta' AS meta,
+    c.template_id, c.device_id, d.shard, c.priority, c.delivery,
     c.skip_missing, c.reference, c.status, c.expires_at, c.pending + c.unfit AS left_over,
     c.walked_id, c.expires_at <= now() AS expired
 FROM campaigns c JOIN devices d ON d.id = c.device_id

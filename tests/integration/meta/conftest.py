@@ -1,4 +1,4 @@
-"""A local Cloud API with one number, and calls to it."""
+"""A local Cloud API with one number, calls to it, and Hantar sending through it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from drivers.meta.calls import Calls
+from service.store.pool import Pool
+from tests.integration.meta.business import PHONE, SECRET, device_of, hear
 from tests.servers.cloud_api import CloudApi, Number
-
-SECRET = "a-test-app-secret"
+from tests.system import Account, Hantar, run_app
 
 
 @pytest.fixture
@@ -36,3 +37,20 @@ async def calls(cloud: CloudApi, number: Number) -> AsyncIterator[Calls]:
     opened = Calls(cloud.url, number.access_token)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def hantar(dsn: str, pool: Pool, cloud: CloudApi) -> AsyncIterator[Hantar]:
+    async for running in run_app(dsn, pool, meta_base_url=cloud.url, doubt_seconds=2.0):
+        cloud.webhook_url = f"{running.api}/webhooks/meta"
+        yield running
+
+
+@pytest.fixture
+async def account(hantar: Hantar, number: Number) -> Account:
+    account = await hantar.account(device=False, credits=2000)
+    answer = await hantar.post("/devices", account, device_of(number))
+    assert answer.status == 201, answer.json
+    assert answer.json["data"]["state"] == "ready"
+    await hear(hantar, account, [PHONE])
+    return account

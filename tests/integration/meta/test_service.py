@@ -4,60 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 
 import orjson
 import pytest
 
-from service.store import record
-from service.store.pool import Pool
-from tests.integration.meta.conftest import SECRET
+from tests.integration.meta.business import PHONE, SECRET, device_of, hear
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number, sign
 from tests.servers.cloud_api.callbacks import encode, messages_value, notification, status
-from tests.system import Account, Hantar, eventually, run_app
-
-PHONE = "+60123456789"
-
-
-@pytest.fixture
-async def hantar(dsn: str, pool: Pool, cloud: CloudApi) -> AsyncIterator[Hantar]:
-    async for running in run_app(dsn, pool, meta_base_url=cloud.url, doubt_seconds=2.0):
-        cloud.webhook_url = f"{running.api}/webhooks/meta"
-        yield running
-
-
-@pytest.fixture
-async def account(hantar: Hantar, number: Number) -> Account:
-    account = await hantar.account(device=False, credits=2000)
-    answer = await hantar.post("/devices", account, device_of(number))
-    assert answer.status == 201, answer.json
-    assert answer.json["data"]["state"] == "ready"
-    await hear(hantar, account, [PHONE])
-    return account
-
-
-async def hear(hantar: Hantar, account: Account, phones: Sequence[str]) -> None:
-    """These persons have just written to the account's device."""
-    async with hantar.pool.acquire() as connection:
-        device_id = await connection.fetchval("SELECT max(id) FROM devices")
-        now = datetime.now(UTC)
-        await record.hear(connection, [(device_id, phone, now) for phone in phones])
-
-
-def device_of(number: Number) -> dict[str, object]:
-    return {
-        "name": "Cloud",
-        "driver": "meta",
-        "limits": {"per_second": None, "pair_seconds": None},
-        "settings": {
-            "phone_number_id": number.phone_number_id,
-            "business_account_id": number.business_account_id,
-            "access_token": number.access_token,
-            "app_secret": SECRET,
-            "verify_token": "a-test-verify-token",
-        },
-    }
+from tests.system import Account, Hantar, eventually
 
 
 async def test_a_bulk_is_read_whatever_the_order_of_callbacks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from service.bus.topology import COMMANDS_DEAD, command_queue
@@ -54,6 +55,31 @@ async def test_a_send_is_accepted_answered_and_delivered(
 
     [reply] = await upstream.until(replied)
     assert (reply.correlation_id, reply.json) == ("send-1", answer.json)
+
+
+async def test_a_send_may_bring_media_and_a_template_of_metas(
+    hantar: Hantar, account: Account, upstream: Foreign
+) -> None:
+    media = {"type": "image", "url": "https://example.com/a.png", "caption": "For {{name}}"}
+    meta = {"name": "hello", "language": "ms", "components": [{"text": "{{name}}"}]}
+    body = {"name": "Hi", "body": "Salam {{name}}", "media": media, "meta": meta}
+    made = (await hantar.post("/templates", account, body)).json["data"]["id"]
+    sends = {
+        "template": {"template_id": made, "variables": {"name": "Siti"}},
+        "media": {"media": {"type": "audio", "url": "https://example.com/a.ogg"}},
+    }
+    for key, send in sends.items():
+        await upstream.publish("message.send", {"account": account.id, "phone": PHONE, **send}, key)
+    found = {}
+    for key in sends:
+        [answer] = await upstream.answers(key)
+        message_id = answer.json["queued"][0]["id"]
+        await hantar.until(account, message_id, "delivered")
+        kept = "SELECT options FROM messages WHERE id = $1"
+        found[key] = orjson.loads(await hantar.pool.fetchval(kept, message_id))
+    assert found["media"] == {"media": sends["media"]["media"]}
+    assert found["template"]["media"]["caption"] == "For Siti"
+    assert found["template"]["meta"]["components"] == [{"text": "Siti"}]
 
 
 async def test_a_bulk_is_answered_item_by_item(

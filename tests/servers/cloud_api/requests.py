@@ -15,6 +15,7 @@ from tests.servers.cloud_api.script import Number
 
 #: `name/1.2.3`, as Meta asks of clients.
 USER_AGENT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/\d+(\.\d+)+([ ;(].*)?")
+_GAP = re.compile(r"[\r\n\t]| {5}")
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 _Caption = Annotated[str, msgspec.Meta(max_length=1024)]
 _Parameter = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -140,5 +141,8 @@ def _check_template(template: TemplateBody, number: Number) -> None:
     if expected is None:
         raise Refused(404, 132001, "template name does not exist in the translation")
     given = sum(len(part.parameters) for part in template.components if part.type.lower() == "body")
+    values = [value.text or "" for part in template.components for value in part.parameters]
+    if any(_GAP.search(text) for text in values):
+        raise Refused(400, 132018, "a value has a line break, a tab or more than 4 spaces in a row")
     if given != expected:
         raise Refused(400, 132000, f"body: number of parameters {given} is not {expected}")
