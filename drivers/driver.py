@@ -148,13 +148,16 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A message that a person sent to a device."""
+    """A message that a person sent to a device; the same `provider_id` is the same message."""
 
     device_id: int
     phone: str
+    #: empty where it has no words
     text: str
     provider_id: str
     at: datetime
+    #: `text`, or what it is instead, as the provider names it
+    kind: str = "text"
 
 
 async def _no_settings(_: int) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from schemas.campaigns import Campaign, CampaignCredits, Counts, Preview
 from schemas.contacts import Contact, ContactGroup, Import, MembersChanged
 from schemas.credits import Credits, LedgerEntry
 from schemas.devices import Connection, Device, DeviceLimits, LinkedDevice, LoginCode
+from schemas.inbound import InboundMessage
 from schemas.problems import CODES, ProblemDocument
 from schemas.resources import BulkAnswer, Charged, Message, Queued
 from schemas.shapes import Many, One
@@ -167,6 +168,16 @@ _EXAMPLES: tuple[msgspec.Struct, ...] = (
         finishes_at=_LATER,
     ),
     Credits(balance=9997, reserved=0),
+    InboundMessage(
+        id=1,
+        device_id=1,
+        phone="+60123456789",
+        kind="text",
+        text="Terima kasih!",
+        provider_id="wamid.1",
+        at=_AT,
+        created_at=_AT,
+    ),
     LedgerEntry(
         id=1,
         type="grant",

@@ -1,4 +1,4 @@
-"""What travels inside Hantar on the bus; no phone, no text."""
+"""What travels inside Hantar on the bus; of phones and texts only those of inbound messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 DISPATCH_TYPE = "hantar.dispatch.v1"
 CALLBACKS_TYPE = "hantar.callbacks.v1"
 STATUS_TYPE = "hantar.message.status.v1"
+INBOUND_TYPE = "hantar.message.inbound.v1"
 OPTED_OUT_TYPE = "hantar.contact.opted_out.v1"
 DEVICE_STATE_TYPE = "hantar.device.state.v1"
 CAMPAIGN_TYPE = "hantar.campaign.status.v1"
@@ -41,7 +42,7 @@ class CallbackItem(msgspec.Struct, omit_defaults=True):
     error_detail: str | None = None
 
 
-class InboundItem(msgspec.Struct):
+class InboundItem(msgspec.Struct, omit_defaults=True):
     """A message that a person sent to a device."""
 
     device_id: int
@@ -49,6 +50,7 @@ class InboundItem(msgspec.Struct):
     text: str
     provider_id: str
     at: datetime
+    kind: str = "text"
 
 
 class Callbacks(msgspec.Struct, omit_defaults=True):

@@ -17,6 +17,8 @@ ACCEPTED_TYPE = "hantar.command.accepted.v1"
 REJECTED_TYPE = "hantar.command.rejected.v1"
 ACCEPTED = "command.accepted"
 REJECTED = "command.rejected"
+INBOUND = "message.inbound"
+OPTED_OUT = "contact.opted_out"
 
 
 class SendCommand(Send, kw_only=True):
@@ -123,6 +125,24 @@ class MessageStatus(msgspec.Struct):
 
     account: int
     events: list[StatusEvent]
+
+
+class MessageInbound(msgspec.Struct):
+    """A message that a person wrote to a device."""
+
+    account: int
+    id: int
+    device_id: int
+    contact_id: int | None
+    phone: str
+    #: `text`, or what it is instead, as the provider names it: `image`, `location` …
+    kind: str
+    #: null where the installation keeps no texts
+    text: str | None
+    #: whether it is one of the words that opt a person out
+    opts_out: bool
+    provider_id: str
+    at: Time
 
 
 class ContactOptedOut(msgspec.Struct):

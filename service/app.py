@@ -13,6 +13,7 @@ from service.bus.bus import Bus
 from service.bus.local import LocalBus
 from service.bus.topology import topology
 from service.core.sealing import Seal
+from service.core.words import Words
 from service.ingress.gate import Gate
 from service.ingress.ops import ops_application
 from service.once import Once
@@ -110,7 +111,7 @@ class App:
         installation = await self._installation(pool)
         bus = await self._bus(installation)
         self._stops.add("bus", bus.close)
-        relay = Relay(pool, dsn, bus)
+        relay = Relay(pool, dsn, bus, Words(self._seal))
         return Process(
             settings,
             dsn,

@@ -20,7 +20,14 @@ def call_back_over(bus: Bus) -> Callable[[Sequence[Callback | Inbound]], Awaitab
         for item in called:
             if isinstance(item, Inbound):
                 batch.inbound.append(
-                    InboundItem(item.device_id, item.phone, item.text, item.provider_id, item.at)
+                    InboundItem(
+                        item.device_id,
+                        item.phone,
+                        item.text,
+                        item.provider_id,
+                        item.at,
+                        item.kind,
+                    )
                 )
             else:
                 batch.statuses.append(

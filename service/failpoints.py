@@ -48,6 +48,7 @@ POINTS = frozenset(
         "record.committed",
         "callbacks.received",
         "callbacks.recorded",
+        "inbound.before_commit",
         # what nothing else would come back to
         "dead.parked",
         "doubts.before_commit",

@@ -9,8 +9,10 @@ from functools import partial
 
 import structlog
 
+from schemas.commands import INBOUND_TYPE
 from service import failpoints
 from service.bus.bus import Bus, Outgoing, PublishFailed
+from service.core.words import Words
 from service.store import outbox
 from service.store.group_commit import Closed, GroupCommit
 from service.store.outbox import Entry
@@ -32,12 +34,14 @@ class Relay:
     """Publishes entries as they are offered and deletes them once they are safe in the bus.
 
     An entry that could not be published stays in the outbox; `sweep` of any process with the
-    recorder role finds it there, so nothing that was committed is ever forgotten.
+    recorder role finds it there, so nothing that was committed is ever forgotten. What a person
+    wrote lies there sealed, and is opened by `words` on its way.
     """
 
-    def __init__(self, pool: Pool, dsn: str, bus: Bus) -> None:
+    def __init__(self, pool: Pool, dsn: str, bus: Bus, words: Words) -> None:
         self._pool = pool
         self._bus = bus
+        self._words = words
         self._dedicated = Dedicated(dsn, name="relay")
         self._deletions: GroupCommit[int, None] = GroupCommit(self._delete, name="outbox")
         self._publishing: dict[int, asyncio.Task[None]] = {}
@@ -98,7 +102,7 @@ class Relay:
         message = Outgoing(
             exchange=entry.exchange,
             routing_key=entry.routing_key,
-            body=entry.body,
+            body=self._body(entry),
             type=entry.type,
             # The same however often it is published, for those who have to tell repetitions.
             message_id=str(entry.id),
@@ -121,6 +125,9 @@ class Relay:
         except (*UNAVAILABLE, Closed) as error:
             # It will be published once more; whoever reads it finds nothing left to do.
             log.warning("outbox_delete_failed", error=type(error).__name__, outbox_id=entry.id)
+
+    def _body(self, entry: Entry) -> bytes:
+        return self._words.open_event(entry.body) if entry.type == INBOUND_TYPE else entry.body
 
     async def _delete(self, ids: list[int]) -> list[None]:
         async with self._dedicated as connection:

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service import failpoints
 from service.core.addresses import read_networks
 from service.core.mail import address_error, read_smtp_url
+from service.core.words import OPT_OUT_WORDS, bare
 
 ROLES = ("ingress", "intake", "dispatcher", "recorder")
 
@@ -81,6 +82,16 @@ class Settings(BaseSettings):
     )
     webhook_allow: str = Field(
         "", description="private networks that outgoing webhooks may reach, in CIDR form"
+    )
+    inbound_text: Literal["encrypted", "none"] = Field(
+        "encrypted",
+        description="what is kept of a message that a person writes to a device: its text, sealed, "
+        "which events then carry too, or none of it",
+    )
+    opt_out_words: str = Field(
+        "",
+        description="words that opt a person out, divided by commas, beside STOP, UNSUBSCRIBE, "
+        "BERHENTI and HENTI",
     )
     signup: Literal["open", "closed"] = Field(
         "closed", description="open lets anybody make an account; needs HANTAR_SMTP_URL"
@@ -168,6 +179,13 @@ class Settings(BaseSettings):
             raise ValueError("must be networks like 10.0.0.0/8, divided by commas") from None
         return value
 
+    @field_validator("opt_out_words")
+    @classmethod
+    def _words_that_show(cls, value: str) -> str:
+        if not all(bare(word) for word in _listed(value)):
+            raise ValueError("must be words with letters or digits, divided by commas")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _origins_that_browsers_send(cls, value: str) -> str:
@@ -250,6 +268,11 @@ class Settings(BaseSettings):
     def origins(self) -> frozenset[str]:
         """The origins of `cors_origins`."""
         return frozenset(_listed(self.cors_origins))
+
+    @property
+    def all_opt_out_words(self) -> list[str]:
+        """Every word that opts a person out."""
+        return [*OPT_OUT_WORDS, *_listed(self.opt_out_words)]
 
     @property
     def links_begin(self) -> str:

@@ -94,6 +94,6 @@ _KINDS = frozenset({"status", "message", "account_update", "phone_number_name_up
 
 def _inbound(news: InboundNews, devices: Sequence[int]) -> list[Inbound]:
     return [
-        Inbound(device_id, news.phone, news.text, news.provider_id, news.at)
+        Inbound(device_id, news.phone, news.text, news.provider_id, news.at, news.kind)
         for device_id in devices
     ]

@@ -61,6 +61,7 @@ class InboundNews:
     phone: str
     text: str
     at: datetime
+    kind: str = "text"
 
 
 @dataclass(slots=True)
@@ -140,7 +141,8 @@ def _messages(news: News, number: str, value: dict[str, Any]) -> None:
         if at is None or provider_id is None or not (sender.isascii() and sender.isdigit()):
             news.others.append("message")
             continue
-        news.inbound.append(InboundNews(number, provider_id, f"+{sender}", _text(item), at))
+        kind = _kind(item)
+        news.inbound.append(InboundNews(number, provider_id, f"+{sender}", _text(item), at, kind))
 
 
 def _changes(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -179,8 +181,13 @@ def _code(item: dict[str, Any]) -> int:
     return code if isinstance(code, int) else -1
 
 
+def _kind(item: dict[str, Any]) -> str:
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else "unsupported"
+
+
 def _text(item: dict[str, Any]) -> str:
-    """The words of a text, a button or a list reply."""
+    """The words of a text, a button, a list reply or a caption."""
     kind = item.get("type")
     part = item.get(kind) if isinstance(kind, str) else None
     if not isinstance(part, dict):
@@ -188,7 +195,7 @@ def _text(item: dict[str, Any]) -> str:
     if kind == "interactive":
         reply = part.get(str(part.get("type")))
         part = reply if isinstance(reply, dict) else {}
-    for name in ("body", "text", "title"):
+    for name in ("body", "text", "title", "caption"):
         if isinstance(part.get(name), str):
             return str(part[name])
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -15,6 +15,7 @@ from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
 from service.core.text import storable
+from service.record.inbound import Inbound
 from service.record.recorder import Recorder
 from service.store.pool import CONFLICTS, UNAVAILABLE
 
@@ -25,16 +26,17 @@ PREFETCH = 200
 RETRY_SECONDS = 1.0
 #: What a provider may say of a message; anything else is refused as poison.
 _REPORTABLE = frozenset({Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED})
-_OPT_OUT = re.compile(r"\s*(stop|unsubscribe|berhenti|henti)\s*[.!]*\s*", re.IGNORECASE)
+_PHONE = re.compile(r"\+[0-9]{1,20}")
 _decode = msgspec.json.Decoder(Callbacks).decode
 
 
 class CallbackConsumer:
     """Applies callbacks from the bus; a delivery is acked once its changes are committed."""
 
-    def __init__(self, bus: Bus, recorder: Recorder) -> None:
+    def __init__(self, bus: Bus, recorder: Recorder, inbound: Inbound) -> None:
         self._bus = bus
         self._recorder = recorder
+        self._inbound = inbound
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
@@ -55,41 +57,27 @@ class CallbackConsumer:
         try:
             callbacks = _decode(delivery.body)
             changes = [_change(item) for item in callbacks.statuses]
+            inbound = [_checked(item) for item in callbacks.inbound]
         except (msgspec.MsgspecError, ValueError) as error:
             log.error("callback_refused", error=type(error).__name__)
             await delivery.reject()
             return
         failpoints.hit("callbacks.received")
-        if callbacks.inbound:
-            await self._hear(callbacks.inbound)
-        for message in callbacks.inbound:
-            if _OPT_OUT.fullmatch(message.text):
-                await self._opt_out(message)
+        if inbound:
+            await _until_written(lambda: self._inbound.take(inbound))
         if changes:
             await self._recorder.put(changes)
         failpoints.hit("callbacks.recorded")
         await delivery.ack()
 
-    async def _hear(self, messages: Sequence[InboundItem]) -> None:
-        heard = [(message.device_id, message.phone, message.at) for message in messages]
-        await _until_written("hear", lambda: self._recorder.hear(heard))
 
-    async def _opt_out(self, message: InboundItem) -> None:
-        await _until_written(
-            "opt_out",
-            lambda: self._recorder.opt_out(
-                device_id=message.device_id, phone=message.phone, at=message.at
-            ),
-        )
-
-
-async def _until_written(what: str, write: Callable[[], Awaitable[None]]) -> None:
+async def _until_written(write: Callable[[], Awaitable[None]]) -> None:
     """Write, however long the database is away: handing it back would count against it."""
     while True:
         try:
             await write()
         except (*UNAVAILABLE, *CONFLICTS) as error:
-            log.warning("callback_deferred", what=what, error=type(error).__name__)
+            log.warning("callback_deferred", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
         else:
             return
@@ -108,6 +96,12 @@ def _change(item: CallbackItem) -> Change:
         error_code=_clean(item.error_code),
         error_detail=_clean(item.error_detail),
     )
+
+
+def _checked(item: InboundItem) -> InboundItem:
+    if not (0 < item.device_id < 2**63 and _PHONE.fullmatch(item.phone)):
+        raise ValueError("no device or no phone")
+    return item
 
 
 def _clean(text: str | None) -> str | None:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import asyncpg
-import orjson
 import structlog
 
-from schemas.commands import OPTED_OUT_TYPE
 from service import failpoints
 from service.core.lifecycle import Change, fold
-from service.core.times import rfc3339
 from service.record.writing import write
-from service.relay import EVENTS_EXCHANGE, Relay
-from service.store import record
+from service.relay import Relay
 from service.store.group_commit import GroupCommit
-from service.store.outbox import Entry
 from service.store.pool import CONFLICTS, UNAVAILABLE, Dedicated, Pool
 from service.telemetry import metrics
 
@@ -68,35 +62,6 @@ class Recorder:
     def put(self, changes: Sequence[Change | Through]) -> asyncio.Future[Sequence[None]]:
         """Write these; the future is done when they are committed."""
         return self._group.put(changes)
-
-    async def hear(self, heard: Sequence[tuple[int, str, datetime]]) -> None:
-        """Note when persons wrote to devices: device, phone and time of each message."""
-        async with self._pool.acquire() as connection:
-            await record.hear(connection, heard)
-
-    async def opt_out(self, *, device_id: int, phone: str, at: datetime) -> None:
-        """Opt a person out of the device's account, with its public event."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await record.opt_out(connection, device_id=device_id, phone=phone, at=at)
-            if row is None:
-                return
-            body = orjson.dumps(
-                {
-                    "account": row["account_id"],
-                    "contact_id": row["id"],
-                    "phone": phone,
-                    "at": rfc3339(at),
-                }
-            )
-            event_id = await record.put_event(
-                connection,
-                routing_key="contact.opted_out",
-                event_type=OPTED_OUT_TYPE,
-                body=body,
-            )
-        self._relay.offer(
-            [Entry(event_id, EVENTS_EXCHANGE, "contact.opted_out", OPTED_OUT_TYPE, body)]
-        )
 
     async def close(self) -> None:
         """Write what was put, for a bounded time."""

@@ -12,7 +12,7 @@ from service import failpoints
 from service.core.lifecycle import Change, Status
 from service.record.recorder import Recorder
 from service.relay import Relay
-from service.store import outbox, sweeps
+from service.store import inbound, outbox, sweeps
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 from service.telemetry import metrics
 
@@ -105,6 +105,7 @@ class Sweeps:
     async def _answers(self) -> None:
         await sweeps.drop_answers(self._pool)
         await sweeps.drop_holds(self._pool)
+        await inbound.forget(self._pool)
 
     async def _partitions(self) -> None:
         made = await sweeps.ensure_partitions(self._pool)

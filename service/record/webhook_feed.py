@@ -8,9 +8,11 @@ from collections.abc import Callable
 import orjson
 import structlog
 
+from schemas.upstream import INBOUND
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.bus.topology import WEBHOOKS
+from service.core.words import Words
 from service.store import webhooks as store
 from service.store.group_commit import GroupCommit
 from service.store.pool import CONFLICTS, UNAVAILABLE, Dedicated
@@ -26,11 +28,13 @@ RETRY_SECONDS = 1.0
 class WebhookFeed:
     """Notes each event for every endpoint that wants it, before the bus may forget it.
 
-    `fed` is called after a commit, so that the deliveries need not be looked for.
+    What a person wrote is sealed before it is noted. `fed` is called after a commit, so that the
+    deliveries need not be looked for.
     """
 
-    def __init__(self, bus: Bus, dsn: str, fed: Callable[[], None]) -> None:
+    def __init__(self, bus: Bus, dsn: str, words: Words, fed: Callable[[], None]) -> None:
         self._bus = bus
+        self._words = words
         self._dedicated = Dedicated(dsn, name="webhooks")
         self._fed = fed
         self._group: GroupCommit[Event, None] = GroupCommit(
@@ -52,7 +56,7 @@ class WebhookFeed:
 
     async def _take(self, delivery: Delivery) -> None:
         try:
-            event = _event(delivery)
+            event = self._event(delivery)
         except (ValueError, KeyError, TypeError) as error:
             log.error("event_refused", error=type(error).__name__)
             await delivery.reject()
@@ -77,9 +81,9 @@ class WebhookFeed:
             self._fed()
         return [None] * len(events)
 
-
-def _event(delivery: Delivery) -> Event:
-    account = orjson.loads(delivery.body)["account"]
-    if not isinstance(account, int) or not delivery.message_id or not delivery.routing_key:
-        raise ValueError("an event has an account, an id and a type")
-    return Event(account, delivery.message_id, delivery.routing_key, delivery.body)
+    def _event(self, delivery: Delivery) -> Event:
+        account, kind = orjson.loads(delivery.body)["account"], delivery.routing_key
+        if not isinstance(account, int) or not delivery.message_id or not kind:
+            raise ValueError("an event has an account, an id and a type")
+        body = self._words.close_event(delivery.body) if kind == INBOUND else delivery.body
+        return Event(account, delivery.message_id, kind, body)

@@ -10,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from schemas.upstream import INBOUND
 from service import failpoints
 from service.core.sealing import CannotUnseal, Seal
 from service.core.times import rfc3339
 from service.core.webhooks import LONGEST_WISH_SECONDS, closed_seconds, delay_seconds, signature
+from service.core.words import Words
 from service.record.webhook_calls import Answer, WebhookCalls
 from service.store import webhooks as store
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
@@ -42,6 +44,7 @@ class Webhooks:
         self._pool = pool
         self._calls = calls
         self._seal = seal
+        self._words = Words(seal)
         self._wake = asyncio.Event()
         self._in_flight: dict[asyncio.Task[None], int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -136,7 +139,7 @@ class Webhooks:
     async def _call(self, delivery: Delivery) -> Answer:
         event_id = f"evt_{delivery.event_id}"
         timestamp = int(time.time())
-        body = _body(delivery)
+        body = self._body(delivery)
         sealed = filter(None, (delivery.secret, delivery.old_secret))
         secrets = [self._seal.unseal(each, store.PURPOSE) for each in sealed]
         headers = {
@@ -149,6 +152,14 @@ class Webhooks:
         answer = await self._calls.post(delivery.url, headers, body)
         metrics.WEBHOOK_SECONDS.observe(time.monotonic() - began)
         return answer
+
+    def _body(self, delivery: Delivery) -> bytes:
+        """The event as upstream services get it, with its type and time around it."""
+        opened = delivery.body
+        if delivery.type == INBOUND:
+            opened = self._words.open_event(opened)
+        head = f'{{"type":"{delivery.type}","timestamp":"{rfc3339(delivery.created_at)}","data":'
+        return head.encode() + opened + b"}"
 
     async def _note(self, delivery: Delivery, answer: Answer) -> None:
         if answer.status is not None and 200 <= answer.status < 300:
@@ -168,12 +179,6 @@ class Webhooks:
             disabled=failure.disable_because is not None,
         )
         await store.failed(self._pool, delivery, failure)
-
-
-def _body(delivery: Delivery) -> bytes:
-    """The event as upstream services get it, with its type and time around it."""
-    head = f'{{"type":"{delivery.type}","timestamp":"{rfc3339(delivery.created_at)}","data":'
-    return head.encode() + delivery.body + b"}"
 
 
 def _failure(delivery: Delivery, answer: Answer) -> Failure:

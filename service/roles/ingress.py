@@ -15,6 +15,7 @@ from service.callbacks import call_back_over
 from service.campaigns import Campaigns as CampaignTaking
 from service.core.addresses import read_networks
 from service.core.quota import Quota
+from service.core.words import Words
 from service.ingress.accounts import SIGN_UPS, Accounts, SignUpRules
 from service.ingress.api_page import ApiPage
 from service.ingress.application import application
@@ -28,6 +29,7 @@ from service.ingress.credits import Credits
 from service.ingress.devices import Devices
 from service.ingress.groups import Groups
 from service.ingress.imports import Imports
+from service.ingress.inbound import InboundMessages
 from service.ingress.key_uses import KeyUses
 from service.ingress.limits import AccountLimit, ClientLimit
 from service.ingress.link_page import LinkPage
@@ -84,6 +86,7 @@ class Ingress:
             Campaigns(pool, CampaignTaking(once, door="http"), gate, lists),
             self._accounts(),
             Credits(pool, lists),
+            InboundMessages(lists, Words(seal)),
             WebhookEndpoints(pool, once, lists, seal, networks),
         ]
 

@@ -6,8 +6,10 @@ from importlib.metadata import version
 
 from service.core.addresses import read_networks
 from service.core.mail import read_smtp_url
+from service.core.words import OptOutWords, Words
 from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
+from service.record.inbound import Inbound
 from service.record.mails import Mails
 from service.record.sweeps import Sweeps
 from service.record.webhook_calls import WebhookCalls
@@ -23,7 +25,7 @@ async def start_webhooks(process: Process) -> None:
     webhooks = Webhooks(process.pool, calls, process.seal)
     webhooks.start()
     process.stops.add("webhooks", webhooks.close)
-    feed = WebhookFeed(process.bus, process.dsn, webhooks.wake)
+    feed = WebhookFeed(process.bus, process.dsn, Words(process.seal), webhooks.wake)
     await feed.start()
     process.stops.add("webhook feed", feed.close)
 
@@ -31,7 +33,14 @@ async def start_webhooks(process: Process) -> None:
 async def start_recorder(process: Process) -> None:
     """Takes in what drivers report and what the broker refused, and sweeps."""
     pool, stops = process.pool, process.stops
-    callbacks = CallbackConsumer(process.bus, process.recorder)
+    inbound = Inbound(
+        pool,
+        process.relay,
+        Words(process.seal),
+        OptOutWords(process.settings.all_opt_out_words),
+        keeps_text=process.settings.inbound_text == "encrypted",
+    )
+    callbacks = CallbackConsumer(process.bus, process.recorder, inbound)
     await callbacks.start()
     stops.add("callbacks", callbacks.close)
     dead = DeadCommands(process.bus, pool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import asyncpg
 
@@ -101,23 +100,6 @@ async def devices_in_scope(connection: Connection, device_id: int, scope: str) -
     """The device, or with the scope `account` all of its account that have the same driver."""
     rows = await connection.fetch(_SQL["devices_in_scope"], device_id, scope)
     return [row["id"] for row in rows]
-
-
-async def opt_out(
-    connection: Connection, *, device_id: int, phone: str, at: datetime
-) -> asyncpg.Record | None:
-    """Remember an opt-out; the contact's id and account, or None when it was known."""
-    return await connection.fetchrow(_SQL["opt_out"], device_id, phone, at)
-
-
-async def hear(connection: Connection, heard: Sequence[tuple[int, str, datetime]]) -> None:
-    """Note when persons wrote to devices: device, phone and time of each message."""
-    await connection.execute(
-        _SQL["hear"],
-        [device_id for device_id, _, _ in heard],
-        [phone for _, phone, _ in heard],
-        [at for _, _, at in heard],
-    )
 
 
 async def put_event(

@@ -97,6 +97,12 @@ CALLED_BACK = Counter(
     ["driver", "result"],
     registry=REGISTRY,
 )
+INBOUND = Counter(
+    "hantar_inbound_messages",
+    "Messages that persons wrote to devices, by whether they came for the first time.",
+    ["result"],
+    registry=REGISTRY,
+)
 AGE_AT_SEND = Histogram(
     "hantar_message_age_at_send_seconds",
     "Age of a message when its driver call was made, counted from the time it was due.",

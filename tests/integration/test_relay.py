@@ -9,11 +9,12 @@ import pytest
 from service.bus.delivery import Delivery
 from service.bus.local import LocalBus
 from service.bus.topology import Queue, Topology
+from service.core.words import Words
 from service.relay import CAPACITY, EVENTS_EXCHANGE, Relay
 from service.store.outbox import Entry
 from service.store.pool import Pool
 from tests.integration.store.lossy import LossyWay
-from tests.system import eventually
+from tests.system import SEAL, eventually
 
 EXCHANGE = "hantar.dispatch"
 EXCHANGES = {EXCHANGE: "direct", EVENTS_EXCHANGE: "topic"}
@@ -52,7 +53,7 @@ async def listener() -> AsyncIterator[Listener]:
 
 @asynccontextmanager
 async def relaying(pool: Pool, dsn: str, bus: LocalBus) -> AsyncIterator[Relay]:
-    relay = Relay(pool, dsn, bus)
+    relay = Relay(pool, dsn, bus, Words(SEAL))
     relay.start()
     try:
         yield relay

@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
 from standardwebhooks import Webhook
 
 from service.store.pool import Pool
+from tests.servers.webhook_receiver import Receiver, receiving
 from tests.system import Account, Hantar, eventually, run_app
-
-
-@dataclass
-class Receiver:
-    """A server that takes webhooks, or refuses them as told."""
-
-    url: str = ""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    hang: bool = False
-    calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.calls.append((dict(request.headers), await request.read()))
-        if self.hang:
-            await asyncio.sleep(60)
-        return web.Response(status=self.status, headers=self.headers)
-
-    def events(self) -> list[tuple[str, int]]:
-        """Type and message of every event taken."""
-        return [
-            (document["type"], event["message_id"])
-            for _, body in self.calls
-            for document in [json.loads(body)]
-            for event in document["data"]["events"]
-        ]
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async for each in serve():
-        yield each
-
-
-async def serve() -> AsyncIterator[Receiver]:
-    taking = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", taking.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    taking.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield taking
-    await runner.cleanup()
 
 
 @pytest.fixture
@@ -196,7 +150,7 @@ async def test_a_redirect_is_not_followed_and_a_wish_is_heard(
 
 
 async def test_a_dead_endpoint_costs_the_others_nothing(hantar: Hantar, receiver: Receiver) -> None:
-    async for hanging in serve():
+    async with receiving() as hanging:
         hanging.hang = True
         dead = await hantar.account()
         await listen(hantar, dead, hanging.url)

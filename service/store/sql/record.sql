@@ -149,24 +149,7 @@ SELECT o.id FROM devices d JOIN devices o
     ON o.id = d.id OR ($2 = 'account' AND o.account_id = d.account_id AND o.driver = d.driver)
 WHERE d.id = $1 AND o.deleted_at IS NULL ORDER BY o.id
 
--- name: opt_out
--- Remember that a person wants no more messages from the account behind a device.
-INSERT INTO contacts AS c (account_id, phone, opted_out_at)
-SELECT d.account_id, $2, $3 FROM devices d WHERE d.id = $1
-ON CONFLICT (account_id, phone) DO UPDATE SET opted_out_at = EXCLUDED.opted_out_at, updated_at = now()
-WHERE c.opted_out_at IS NULL
-RETURNING id, account_id
-
 -- name: put_event
 -- Hand over one public event.
 INSERT INTO outbox (exchange, routing_key, type, body) VALUES ('hantar.events', $1, $2, $3)
 RETURNING id
-
--- name: hear
--- Note when these persons wrote to these devices last.
-INSERT INTO conversations AS c (device_id, phone, heard_at)
-SELECT n.device_id, n.phone, max(n.at)
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS n (device_id, phone, at)
-GROUP BY n.device_id, n.phone ORDER BY n.device_id, n.phone
-ON CONFLICT (device_id, phone) DO UPDATE SET heard_at = EXCLUDED.heard_at
-WHERE c.heard_at < EXCLUDED.heard_at

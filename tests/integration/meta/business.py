@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from service.store import record
+from service.store import inbound
+from service.store.inbound import Kept
 from tests.servers.cloud_api import Number
 from tests.system import Account, Hantar
 
@@ -18,7 +19,8 @@ async def hear(hantar: Hantar, account: Account, phones: Sequence[str]) -> None:
     async with hantar.pool.acquire() as connection:
         device_id = await connection.fetchval("SELECT max(id) FROM devices")
         now = datetime.now(UTC)
-        await record.hear(connection, [(device_id, phone, now) for phone in phones])
+        heard = [Kept(device_id, phone, "text", None, phone, now) for phone in phones]
+        await inbound.hear(connection, heard)
 
 
 def device_of(number: Number) -> dict[str, object]:

@@ -222,3 +222,30 @@ async def test_a_text_goes_only_to_who_wrote_within_a_day(
     await eventually(heard)
     answer = await hantar.post("/messages/send", account, {"phone": other, "body": "Salam"})
     await hantar.until(account, answer.json["data"]["id"], "delivered")
+
+
+async def test_what_a_person_writes_is_kept_once_with_its_kind(
+    hantar: Hantar, account: Account, cloud: CloudApi, number: Number
+) -> None:
+    photo = {
+        "from": PHONE[1:],
+        "id": "wamid.photo",
+        "timestamp": "1764064800",
+        "type": "image",
+        "image": {"id": "1", "mime_type": "image/jpeg", "caption": "Resit saya"},
+    }
+    for _ in range(2):
+        await cloud.notify(number, "messages", messages_value(number, messages=[photo]))
+    await cloud.write(number, PHONE, "Salam")
+
+    async def both() -> list[dict[str, object]]:
+        answer = await hantar.get("/inbound-messages", account)
+        rows: list[dict[str, object]] = answer.json["data"]
+        return rows if len(rows) >= 2 else []
+
+    rows = await eventually(both)
+    assert [(row["kind"], row["text"], row["phone"]) for row in rows] == [
+        ("text", "Salam", PHONE),
+        ("image", "Resit saya", PHONE),
+    ]
+    assert rows[1]["provider_id"] == "wamid.photo"
