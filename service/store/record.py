@@ -84,12 +84,9 @@ async def settle(
 
 async def hold(connection: Connection, holds: Sequence[tuple[int, Hold]]) -> None:
     """Let what is in the scope of these messages' answers wait until then."""
-    ids = [message_id for message_id, _ in holds]
     await connection.execute(
         _SQL["hold"],
-        ids,
-        min(ids),
-        max(ids),
+        [message_id for message_id, _ in holds],
         [each.scope for _, each in holds],
         [each.until for _, each in holds],
         [each.code for _, each in holds],
