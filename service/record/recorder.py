@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 import structlog
@@ -73,38 +73,48 @@ class Recorder:
         await self._dedicated.close()
 
     async def _write(self, items: list[Change | Through]) -> list[None]:
+        try:
+            await self._persist(items)
+        except Exception:
+            # One that cannot be written must not take the others of its group along.
+            log.exception("record_split", changes=len(items))
+            for item in items:
+                await self._write_alone(item)
+        else:
+            metrics.GROUP_SIZE.labels("record").observe(len(items))
+        return [None] * len(items)
+
+    async def _write_alone(self, item: Change | Through) -> None:
+        attempts = [item]
+        if isinstance(item, Change):
+            # Where a message has got to is kept, even if what was said about it cannot be.
+            attempts.append(replace(item, provider_id=None, error_detail=None))
+        for attempt in attempts:
+            try:
+                await self._persist([attempt])
+            except Exception:
+                log.exception("change_refused", message_id=getattr(item, "message_id", None))
+            else:
+                return
+
+    async def _persist(self, items: list[Change | Through]) -> None:
+        """Write all of it, however long the database is away; raises what the items are to blame
+        for, and then wrote nothing."""
         changes = fold(item for item in items if isinstance(item, Change))
         claims = [item.claim for item in items if isinstance(item, Through)]
         left = SERVER_FAULT_TRIES
         while True:
             try:
-                await self._write_once(changes, claims)
+                return await self._write_once(changes, claims)
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 log.warning("record_failed", error=type(error).__name__, changes=len(changes))
-                await asyncio.sleep(RETRY_SECONDS)
-            except Exception as error:
-                if isinstance(error, asyncpg.InternalServerError) and left:
-                    left -= 1
-                    log.warning("record_failed", error=type(error).__name__, changes=len(changes))
-                    await self._dedicated.close()  # another session may do better
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
-                # One that cannot be written must not take the others of its group along.
-                if len(items) == 1:
+            except asyncpg.InternalServerError as error:
+                log.warning("record_failed", error=type(error).__name__, changes=len(changes))
+                if not left:
                     raise
-                log.exception("record_split", changes=len(changes))
-                return await self._write_singly(items)
-            else:
-                metrics.GROUP_SIZE.labels("record").observe(len(items))
-                return [None] * len(items)
-
-    async def _write_singly(self, items: list[Change | Through]) -> list[None]:
-        for item in items:
-            try:
-                await self._write([item])
-            except Exception:
-                log.exception("change_refused", message_id=getattr(item, "message_id", None))
-        return [None] * len(items)
+                left -= 1
+                await self._dedicated.close()  # another session may do better
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _write_once(self, changes: list[Change], claims: list[int]) -> None:
         async with self._dedicated as connection, connection.transaction():

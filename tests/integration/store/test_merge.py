@@ -175,3 +175,22 @@ async def test_a_message_that_waits_no_more_is_unparked(
     assert await pool.fetchval("SELECT count(*) FROM parked") == 1
     await recorder.put([change(id_, "delivered")])
     assert await pool.fetchval("SELECT count(*) FROM parked") == 0
+
+
+async def test_what_cannot_be_kept_of_an_answer_does_not_keep_the_message(
+    pool: Pool, account: Account, recorder: Recorder
+) -> None:
+    first, second, third = await put_messages(pool, account, 3, status="sending", attempt=1)
+    await recorder.put(
+        [
+            change(first, "sent", provider_id="wamid.1"),
+            change(second, "sent", provider_id="wamid.\0"),
+            change(third, "failed", error_code="rejected", error_detail="\ud800"),
+        ]
+    )
+    rows = await messages(pool, [first, second, third])
+    assert [row["status"] for row in rows] == ["sent", "sent", "failed"]
+    assert [row["provider_id"] for row in rows] == ["wamid.1", None, None]
+    assert rows[2]["error_code"] == "rejected"
+    await assert_books_agree(pool)
+    await assert_events_have_no_gap(pool)
