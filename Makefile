@@ -55,7 +55,7 @@ check: .venv/dev ## Check format, lint, types and import rules, run the fast tes
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest tests/unit tests/house
 
-schemas: .venv/dev ## Write schemas/openapi.json anew, as the program serves it
+schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.json anew, as the program serves them
 	.venv/bin/python -m tests.schemas
 
 migrate: .venv/run ## Bring the database and the broker to this version

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.api import Bulk, Id, Send
 from schemas.campaigns import CampaignBody
+from schemas.devices import DeviceState
 from schemas.shapes import Time
 
 SEND_TYPE = "hantar.message.send.v1"
@@ -142,6 +143,17 @@ class MessageInbound(msgspec.Struct):
     #: whether it is one of the words that opt a person out
     opts_out: bool
     provider_id: str
+    at: Time
+
+
+class DeviceChanged(msgspec.Struct):
+    """A device came to another state; `reason` is there when only a person can mend it."""
+
+    account: int
+    device_id: int
+    state: DeviceState
+    previous_state: DeviceState
+    reason: str | None
     at: Time
 
 

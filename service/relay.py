@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextvars import Context
 from functools import partial
 
+import msgspec
 import structlog
 
 from schemas.commands import INBOUND_TYPE
+from schemas.upstream import Addressed
 from service import failpoints
 from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.core.words import Words
@@ -28,6 +30,8 @@ CAPACITY = 2000
 STALE_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
+
+_addressed = msgspec.json.Decoder(Addressed)
 
 
 class Relay:
@@ -107,7 +111,7 @@ class Relay:
             # The same however often it is published, for those who have to tell repetitions.
             message_id=str(entry.id),
             correlation_id=entry.correlation_id,
-            headers={"traceparent": entry.traceparent} if entry.traceparent else {},
+            headers=_headers(entry),
             # An event may have no listener; a command without a queue would be lost.
             mandatory=entry.exchange != EVENTS_EXCHANGE,
         )
@@ -134,3 +138,11 @@ class Relay:
             await outbox.delete(connection, ids)
         failpoints.hit("relay.deleted")
         return [None] * len(ids)
+
+
+def _headers(entry: Entry) -> dict[str, str]:
+    headers = {"traceparent": entry.traceparent} if entry.traceparent else {}
+    if entry.exchange == EVENTS_EXCHANGE:
+        # By it the broker tells whose queue an event goes to.
+        headers["account"] = str(_addressed.decode(entry.body).account)
+    return headers

@@ -1,4 +1,4 @@
-"""Writes schemas/openapi.json as a running Hantar serves it: `make schemas`."""
+"""Writes schemas/openapi.json and asyncapi.json as a running Hantar serves them: `make schemas`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import orjson
 
 from service.cli.run import prepare_database
 from service.embedded import EmbeddedPostgres
-from service.ingress.api_page import DOCUMENT_PATH
+from service.ingress.api_page import DOCUMENT_PATH, EVENTS_DOCUMENT_PATH
 from service.store.pool import open_pool
 from tests.database import SHARDS
 from tests.system import run_app
 
-OPENAPI = Path(__file__).parents[1] / "schemas/openapi.json"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+OPENAPI, ASYNCAPI = SCHEMAS / "openapi.json", SCHEMAS / "asyncapi.json"
+#: The committed files, and where a running Hantar serves them.
+FILES = {OPENAPI: DOCUMENT_PATH, ASYNCAPI: EVENTS_DOCUMENT_PATH}
 
 
 def written(document: Any) -> bytes:
@@ -26,8 +29,8 @@ def written(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-async def served() -> Any:
-    """The document of an installation of its own."""
+async def served() -> dict[Path, Any]:
+    """The documents of an installation of its own."""
     folder = Path(tempfile.mkdtemp(prefix="hantar-schemas-"))
     folder.chmod(0o711)  # root's server runs as another user
     server = EmbeddedPostgres(folder / "postgres", durable=False)
@@ -38,7 +41,7 @@ async def served() -> Any:
         try:
             async with aclosing(run_app(dsn, pool)) as running:
                 hantar = await anext(running)
-                return (await hantar.call("GET", DOCUMENT_PATH)).json
+                return {file: (await hantar.call("GET", path)).json for file, path in FILES.items()}
         finally:
             await pool.close()
     finally:
@@ -47,4 +50,5 @@ async def served() -> Any:
 
 
 if __name__ == "__main__":
-    OPENAPI.write_bytes(written(asyncio.run(served())))
+    for file, document in asyncio.run(served()).items():
+        file.write_bytes(written(document))

@@ -162,6 +162,7 @@ class Commands:
                         body=body,
                         type=event_type,
                         correlation_id=command.id,
+                        headers={"account": str(command.account_id)},
                         mandatory=False,
                     )
                 )

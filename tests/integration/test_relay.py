@@ -67,7 +67,8 @@ async def put(
 ) -> list[Entry]:
     rows = await pool.fetch(
         "INSERT INTO outbox (exchange, routing_key, type, body, offered_at) "
-        "SELECT $2, $3, 'test.v1', ('body ' || n)::bytea, now() - make_interval(secs => $4) "
+        "SELECT $2, $3, 'test.v1', convert_to(format('{\"account\":%s}', n), 'UTF8'), "
+        "now() - make_interval(secs => $4) "
         "FROM generate_series(1, $1::int) n RETURNING id, exchange, routing_key, type, body",
         count,
         exchange,

@@ -8,7 +8,13 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from schemas.problems import CODES
-from service.ingress.api_page import DOCUMENT_PATH, PAGE_PATH, SHORT_PATH
+from service.ingress.api_page import (
+    DOCUMENT_PATH,
+    EVENTS_DOCUMENT_PATH,
+    EVENTS_PAGE_PATH,
+    PAGE_PATH,
+    SHORT_PATH,
+)
 from service.ingress.operations import PREFIX
 from tests.integration.api.described import document, operations
 from tests.schemas import OPENAPI, written
@@ -16,8 +22,15 @@ from tests.system import Hantar
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-#: What is no operation: the page, its files, and what providers call.
-BESIDE = (DOCUMENT_PATH, PAGE_PATH, f"{PAGE_PATH}/{{file}}", SHORT_PATH)
+#: What is no operation: the documents, the pages, their files, and what providers call.
+BESIDE = (
+    DOCUMENT_PATH,
+    EVENTS_DOCUMENT_PATH,
+    PAGE_PATH,
+    EVENTS_PAGE_PATH,
+    f"{PAGE_PATH}/{{file}}",
+    SHORT_PATH,
+)
 
 
 async def test_it_is_valid(hantar: Hantar) -> None:
