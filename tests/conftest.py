@@ -18,6 +18,7 @@ from tests.servers.chromium import find_chromium, running_chromium
 from tests.servers.packages import PackagesMissingError
 from tests.servers.rabbitmq import RabbitNode
 from tests.system import hantar
+from tests.tap import tapped_broker
 
 __all__ = ["dsn", "empty_dsn", "hantar", "pool", "template_database"]
 
@@ -75,9 +76,12 @@ def rabbit_node(pytestconfig: pytest.Config) -> RabbitNode:
 
 @pytest.fixture
 async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
-    """The AMQP address of a fresh vhost, removed after the test."""
+    """The AMQP address of a fresh vhost, removed after the test; what goes over it between Hantar
+    and upstream services has to be as schemas/asyncapi.json says."""
     name = f"test-{uuid.uuid4()}"
-    yield await rabbit_node.create_vhost(name)
+    url = await rabbit_node.create_vhost(name, tracing=True)
+    async with tapped_broker(url):
+        yield url
     await rabbit_node.delete_vhost(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -11,6 +12,7 @@ from drivers.driver import Driver
 from service.store.pool import Pool
 from tests.contract.other_side import SIDES, OtherSide, Start
 from tests.contract.witness import Sink, soon
+from tests.servers.rabbitmq import RabbitNode
 
 
 @pytest.fixture(params=SIDES)
@@ -40,3 +42,11 @@ def sink() -> Sink:
 @pytest.fixture
 async def driver(start: Start, sink: Sink) -> Driver:
     return await start(sink)
+
+
+@pytest.fixture
+async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
+    """A fresh vhost, for messages that are nobody's: what they say does not matter to a bus."""
+    name = f"test-{uuid.uuid4()}"
+    yield await rabbit_node.create_vhost(name)
+    await rabbit_node.delete_vhost(name)

@@ -103,10 +103,11 @@ class RabbitNode:
             self._epmd = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def create_vhost(self, name: str) -> str:
-        """Makes an empty vhost and returns its AMQP address."""
+    async def create_vhost(self, name: str, *, tracing: bool = False) -> str:
+        """Makes an empty vhost and returns its AMQP address; traced, it copies all that it gets to
+        the exchange amq.rabbitmq.trace."""
         vhost = quote(name, safe="")
-        await self.manage("PUT", f"/vhosts/{vhost}")
+        await self.manage("PUT", f"/vhosts/{vhost}", {"tracing": tracing})
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         await self.manage("PUT", f"/permissions/{vhost}/{USER}", everything)
         return self.amqp_url(name)
