@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextvars import Context
 from functools import partial
@@ -115,6 +116,7 @@ class Relay:
             # An event may have no listener; a command without a queue would be lost.
             mandatory=entry.exchange != EVENTS_EXCHANGE,
         )
+        began = time.monotonic()
         try:
             failpoints.hit("relay.before_publish")
             await self._bus.publish(message)
@@ -123,6 +125,8 @@ class Relay:
             metrics.PUBLISHED.labels(type(error).__name__).inc()
             log.warning("publish_failed", error=type(error).__name__, outbox_id=entry.id)
             return
+        finally:
+            metrics.PUBLISH_SECONDS.observe(time.monotonic() - began)
         metrics.PUBLISHED.labels("published").inc()
         try:
             await self._deletions.put([entry.id])

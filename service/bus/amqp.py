@@ -27,6 +27,7 @@ from service.bus.bus import (
     Unroutable,
 )
 from service.bus.delivery import Handling
+from service.telemetry import metrics
 
 _PERSISTENT = 2
 
@@ -55,6 +56,10 @@ class AmqpBus:
         self._in_flight: dict[str, asyncio.Timeout] = {}
         self._consumers: set[AmqpConsumer] = set()
         self._closed = False
+        metrics.CONSUMERS.labels("wanted").set_function(lambda: len(self._consumers))
+        metrics.CONSUMERS.labels("registered").set_function(
+            lambda: sum(consumer.registered for consumer in self._consumers)
+        )
 
     @classmethod
     async def connect(
@@ -66,9 +71,9 @@ class AmqpBus:
         requeue_pause_seconds: float = 1.0,
     ) -> AmqpBus:
         """Connect, or raise `OSError` when the broker cannot be reached in time."""
-        publishing = await open_connection(url, "hantar publish", connect_timeout_seconds)
+        publishing = await open_connection(url, "publish", connect_timeout_seconds)
         try:
-            consuming = await open_connection(url, "hantar consume", connect_timeout_seconds)
+            consuming = await open_connection(url, "consume", connect_timeout_seconds)
         except BaseException:
             await end(publishing.close())
             raise

@@ -12,6 +12,7 @@ from aio_pika.abc import AbstractRobustConnection
 from aiormq.abc import AbstractConnection
 
 from service.bus.amqp_decoding import be_lenient
+from service.telemetry import metrics
 
 be_lenient()
 
@@ -21,14 +22,19 @@ RECONNECT_PAUSE_SECONDS = 1
 _CLOSE_SECONDS = 5.0
 
 
-async def open_connection(url: str, name: str, timeout_seconds: float) -> AbstractRobustConnection:
-    return await aio_pika.connect_robust(
+async def open_connection(url: str, what: str, timeout_seconds: float) -> AbstractRobustConnection:
+    """The connection to publish or to consume; its state is in the metrics from then on."""
+    connection = await aio_pika.connect_robust(
         url,
         timeout=timeout_seconds,
         heartbeat=_HEARTBEAT_SECONDS,
         reconnect_interval=RECONNECT_PAUSE_SECONDS,
-        client_properties={"connection_name": name},
+        client_properties={"connection_name": f"hantar {what}"},
     )
+    metrics.BROKER_USABLE.labels(what).set_function(lambda: is_usable(connection))
+    metrics.BROKER_BLOCKED.labels(what).set_function(lambda: is_blocked(connection))
+    connection.reconnect_callbacks.add(lambda *_: metrics.BROKER_RECONNECTS.labels(what).inc())
+    return connection
 
 
 async def live(connection: AbstractRobustConnection) -> AbstractConnection:
@@ -39,6 +45,15 @@ async def live(connection: AbstractRobustConnection) -> AbstractConnection:
 
 
 def is_usable(connection: AbstractRobustConnection) -> bool:
+    return _is_open(connection) and not is_blocked(connection)
+
+
+def _is_open(connection: AbstractRobustConnection) -> bool:
+    return connection.transport is not None and connection.connected.is_set()
+
+
+def is_blocked(connection: AbstractRobustConnection) -> bool:
+    """Whether the broker, for an alarm of its own, takes nothing from it."""
     if connection.transport is None or not connection.connected.is_set():
         return False
     # There is no property for "blocked by an alarm", only something to await: it ends at its
@@ -47,9 +62,9 @@ def is_usable(connection: AbstractRobustConnection) -> bool:
     try:
         ready.send(None)
     except StopIteration:
-        return True
+        return False
     ready.close()
-    return False
+    return True
 
 
 @contextmanager

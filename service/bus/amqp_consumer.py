@@ -54,6 +54,11 @@ class AmqpConsumer:
         self._keeper: asyncio.Task[None] | None = None
         self._stopped = False
 
+    @property
+    def registered(self) -> bool:
+        """Whether the broker hands its deliveries here."""
+        return self._channel is not None and not self._lost.is_set() and not self._stopped
+
     async def start(self) -> None:
         """Subscribe, and stay subscribed; a broker that is away is waited for in the background."""
         try:

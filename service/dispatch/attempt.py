@@ -21,7 +21,6 @@ from service.telemetry import metrics
 
 #: A driver that has not returned by then is cut off; drivers have shorter limits of their own.
 CALL_SECONDS = 60.0
-_PRIORITY = ("high", "normal", "low")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,8 @@ class Planned:
     pacer: Pacer
     slot: int
     at: float
+    #: since when its device would have let it through (monotonic)
+    free_at: float
 
 
 class Attempt:
@@ -64,7 +65,10 @@ class Attempt:
             return False
         self._begun[send.message_id] = now
         age = (datetime.now(UTC) - plan.claimed.due_at).total_seconds()
-        metrics.AGE_AT_SEND.labels(_PRIORITY[plan.entry.priority]).observe(max(age, 0.0))
+        priority = metrics.PRIORITIES[plan.entry.priority]
+        metrics.AGE_AT_SEND.labels(priority).observe(max(age, 0.0))
+        if plan.entry.pack is not None and plan.claimed.attempt == 1:
+            metrics.DELAY.labels(priority).observe(max(min(age, now - plan.free_at), 0.0))
         return True
 
     def done(self, send: Send, outcome: Outcome) -> None:

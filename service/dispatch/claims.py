@@ -6,7 +6,7 @@ import asyncio
 import math
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -151,8 +151,8 @@ class Claims:
             finally:
                 self.closed([claim_id])
             raise
-        metrics.GROUP_SIZE.labels("claims").observe(len(asked))
-        claim = Claim(claim_id, sum(row["verdict"] == "claimed" for row in rows.values()))
+        verdicts = Counter(row["verdict"] for row in rows.values())
+        claim = Claim(claim_id, verdicts["claimed"])
         if not claim.open:
             self.closed([claim_id])
         good_until = issued + CLAIM_SECONDS
@@ -161,12 +161,15 @@ class Claims:
             row = rows.pop(message_id, None)
             if row is None:
                 answers.append("locked" if message_id in waiting else "gone")
+                verdicts[answers[-1]] += 1
             elif row["verdict"] == "claimed":
                 answers.append(_claimed(row, claim, leases[shard], good_until))
             elif row["verdict"] in _WAITS:
                 answers.append(_wait(row))
             else:
                 answers.append(row["verdict"])
+        for verdict, count in verdicts.items():
+            metrics.CLAIMED.labels(verdict).inc(count)
         return answers
 
     async def _run(

@@ -38,6 +38,8 @@ PAUSE_SECONDS = 0.25
 #: The longest pause of a lane whose claims lapse before they can be used.
 LONGEST_PAUSE_SECONDS = 4.0
 LOCKED_SECONDS = 0.5
+#: A lane that could send and has not for so long is shown as stalled.
+STALLED_SECONDS = 30.0
 
 _SKIPPED = {"opted_out": "the recipient opted out", "no_device": "the device was deleted"}
 
@@ -63,6 +65,8 @@ class Lane:
         self.spilled: dict[Key, float] = {}
         #: when its parked messages were last looked for (monotonic)
         self.looked_at = -math.inf
+        # When its device was last closed no more, and when it last had nothing or sent something.
+        self._opened_at = self._moved_at = -math.inf
         self._claims = claims
         self._lot = lot
         self._recorder = recorder
@@ -101,8 +105,15 @@ class Lane:
     def update(self, device: DeviceRow) -> None:
         """Take over a changed device."""
         self._keep_to(device.limits)
+        if device.open and not self.device.open:
+            self._opened_at = time.monotonic()
         self.device = device
         self._go_on()
+
+    def stalled(self, now: float) -> bool:
+        """Whether it has sent nothing for long, although it has something and its device may."""
+        free_at = max(self._pacer.next_at(now), self._opened_at, self._moved_at)
+        return len(self) > 0 and self.device.open and now - free_at > STALLED_SECONDS
 
     def _keep_to(self, limits: Limits) -> None:
         if limits != self._pacer.limits:
@@ -112,6 +123,8 @@ class Lane:
         """Take what there is room for; answers the rest, which the caller parks."""
         if self._stopping or not self.device.open:
             return list(entries)
+        if not len(self):
+            self._moved_at = time.monotonic()
         rest = self._backlog.add(entries, self.capacity)
         self.spilled |= dict.fromkeys((entry.key for entry in rest), time.monotonic())
         self._go_on()
@@ -220,8 +233,10 @@ class Lane:
             if isinstance(answer, Claimed):
                 # As they were when it was claimed: limits hold from their commit on.
                 self._keep_to(answer.limits)
-                slot, at = self._pacer.plan(time.monotonic())
-                planned.append(Planned(entry, answer, self._pacer, slot, at))
+                now = time.monotonic()
+                free_at = max(self._pacer.next_at(now), self._opened_at)
+                slot, at = self._pacer.plan(now)
+                planned.append(Planned(entry, answer, self._pacer, slot, at, free_at))
             elif answer == "locked":
                 locked.append(entry)
             elif answer == "gone":
@@ -229,6 +244,7 @@ class Lane:
             else:
                 self._refused(entry, answer.reason if isinstance(answer, Wait) else answer)
         if planned:
+            self._moved_at = time.monotonic()
             self._calls.begin(planned)
         await self._leave(locked, gone)
 

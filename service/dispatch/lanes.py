@@ -139,6 +139,10 @@ class Lanes:
                 await lane.give_excess()
             elif not lane.in_flight:
                 self._lanes.pop(lane.device.id, None)
+        now = time.monotonic()
+        runnable = [lane for lane in self._lanes.values() if len(lane) and lane.device.open]
+        metrics.LANES.labels("runnable").set(len(runnable))
+        metrics.LANES.labels("stalled").set(sum(lane.stalled(now) for lane in runnable))
 
     def _ours(self, shard: int) -> bool:
         lease = self._held.get(shard)

@@ -14,6 +14,7 @@ from service.dispatch.leases import Lease
 from service.record.recorder import Recorder, Through
 from service.store import claims as store
 from service.store.pool import Pool
+from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,8 @@ class Orphans:
                 for row in rows
             ]
             await self._recorder.put([*changes, Through(orphan.claim)])
+            for change in changes:
+                metrics.ORPHANS.labels(change.status.value).inc()
             if changes:
                 log.warning("orphans_resolved", shard=orphan.shard, messages=len(changes))
 

@@ -69,6 +69,10 @@ def application(
     app.on_response_prepare.append(_shape_late)
     app.on_response_prepare.append(tell)
     app.add_routes(routes)
+    for resource in app.router.resources():
+        metrics.REQUEST_SECONDS.labels(resource.canonical)
+        for status in ("2xx", "4xx", "5xx"):
+            metrics.REQUESTS.labels(resource.canonical, status)
     return app
 
 

@@ -9,11 +9,15 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from service.ingress.connections import ConnectionLog
-from service.telemetry.metrics import REGISTRY
+from service.telemetry import metrics as figures
+from service.telemetry.instruments import REGISTRY
 
 
 def ops_application(checks: Mapping[str, Callable[[], bool]]) -> web.Application:
     """`/livez`, `/readyz` (200 when every check holds, else 503 with the names) and `/metrics`."""
+
+    for name, check in checks.items():
+        figures.READY.labels(name).set_function(check)
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

@@ -87,7 +87,6 @@ class Mails:
             return
         self._pruned = now
         await store.prune(self._pool)
-        metrics.MAILS_OLDEST.set(await store.backlog_seconds(self._pool))
 
     async def _handle(self, mail: Mail) -> None:
         if mail.verified:

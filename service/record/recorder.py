@@ -80,8 +80,6 @@ class Recorder:
             log.exception("record_split", changes=len(items))
             for item in items:
                 await self._write_alone(item)
-        else:
-            metrics.GROUP_SIZE.labels("record").observe(len(items))
         return [None] * len(items)
 
     async def _write_alone(self, item: Change | Through) -> None:

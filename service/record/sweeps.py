@@ -12,7 +12,7 @@ from service import failpoints
 from service.core.lifecycle import Change, Status
 from service.record.recorder import Recorder
 from service.relay import Relay
-from service.store import inbound, outbox, sweeps
+from service.store import inbound, sweeps
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 from service.telemetry import metrics
 
@@ -45,7 +45,6 @@ class Sweeps:
             ("unpointed", 5.0, self._unpointed),
             ("doubts", 1.0, self._doubts),
             ("expired", 2.0, self._expired),
-            ("outbox_state", 1.0, self._outbox_state),
             ("answers", 60.0, self._answers),
             ("partitions", 60.0, self._partitions),
         ]
@@ -75,11 +74,14 @@ class Sweeps:
         parked = await sweeps.park_unpointed(self._pool, older_than_seconds=self._unpointed_seconds)
         if parked:
             log.warning("unpointed_messages_parked", messages=parked)
+            metrics.UNPOINTED.inc(parked)
 
     async def _doubts(self) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             decided = await sweeps.decide_doubts(connection, release_seconds=RELEASE_SECONDS)
             failpoints.hit("doubts.before_commit")
+        metrics.DOUBTS.labels("resent").inc(decided.resent)
+        metrics.DOUBTS.labels("released").inc(decided.released)
         if decided.resent or decided.released:
             log.warning("doubts_decided", resent=decided.resent, released=decided.released)
 
@@ -96,11 +98,6 @@ class Sweeps:
         if len(ids) < sweeps.EXPIRED_LIMIT:
             # A minute of overlap, as the clocks of this process and of the database differ.
             self._expired_since = began - timedelta(minutes=1)
-
-    async def _outbox_state(self) -> None:
-        state = await outbox.state(self._pool)
-        metrics.OUTBOX_DEPTH.set(state.depth)
-        metrics.OUTBOX_OLDEST.set(state.oldest_seconds)
 
     async def _answers(self) -> None:
         await sweeps.drop_answers(self._pool)

@@ -116,9 +116,6 @@ class Webhooks:
             return
         self._pruned = now
         await store.prune(self._pool)
-        due, oldest_seconds = await store.backlog(self._pool)
-        metrics.WEBHOOKS_DUE.set(due)
-        metrics.WEBHOOKS_OLDEST.set(oldest_seconds)
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:

@@ -36,6 +36,8 @@ class Written:
         counts: dict[tuple[str, str], int] = defaultdict(int)
         for row in self.moved:
             counts[row["driver"], row["status"]] += 1
+            if row["status"] == "failed":
+                metrics.FAILED.labels(row["driver"], metrics.FAILURES(row["error_code"])).inc()
         for (driver, status), count in counts.items():
             metrics.STATUS.labels(driver, status).inc(count)
         for entry in self.credits:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+
+from service.telemetry import metrics
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,6 +41,8 @@ class GroupCommit(Generic[Item, Result]):
         self._wake = asyncio.Event()
         self._closing = False
         self._runner: asyncio.Task[None] | None = None
+        self._size = metrics.GROUP_SIZE.labels(name)
+        self._seconds = metrics.GROUP_SECONDS.labels(name)
 
     @property
     def depth(self) -> int:
@@ -83,6 +88,7 @@ class GroupCommit(Generic[Item, Result]):
             group.append(self._waiting.popleft())
             size += len(group[-1][0])
         items = [item for part, _ in group for item in part]
+        began = time.monotonic()
         try:
             results = await self._flush(items)
         except Exception as error:  # noqa: BLE001 - handed to every caller
@@ -95,6 +101,8 @@ class GroupCommit(Generic[Item, Result]):
                 start += len(part)
         finally:
             self._items_waiting -= size
+            self._size.observe(size)
+            self._seconds.observe(time.monotonic() - began)
 
     def _answer_error(
         self,

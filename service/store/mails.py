@@ -66,12 +66,6 @@ async def again(pool: Pool, mail_id: int, error: str, after_seconds: float) -> N
     await pool.execute(_SQL["again"], mail_id, error, after_seconds)
 
 
-async def backlog_seconds(pool: Pool) -> float:
-    """For how long the oldest mail has waited."""
-    found: float = await pool.fetchval(_SQL["backlog"])
-    return found
-
-
 async def prune(pool: Pool) -> None:
     """Forget old mails, a part at a time."""
     await pool.execute(_SQL["prune"], KEEP_DAYS, PRUNE_ROWS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
+
+from service.telemetry import metrics
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -53,14 +56,39 @@ def _server_settings(name: str) -> dict[str, str]:
 
 async def open_pool(dsn: str, *, name: str, size: int) -> Pool:
     """A pool of up to `size` connections; raises one of UNAVAILABLE when there is no server."""
-    return await asyncpg.create_pool(
+    pool = _MeasuredPool(
         dsn,
         min_size=1,
         max_size=size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
+        loop=None,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=CONNECT_TIMEOUT_SECONDS,
         server_settings=_server_settings(name),
     )
+    return await pool
+
+
+class _MeasuredPool(Pool):
+    """Tells in the metrics how long its users wait for a connection."""
+
+    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - not ours
+        began = time.monotonic()
+        try:
+            return await super()._acquire(timeout)  # type: ignore[misc] # not in the stubs
+        finally:
+            metrics.POOL_WAIT.observe(time.monotonic() - began)
+
+
+def show(pool: Pool) -> None:
+    """Let the metrics show how much of a pool is in use."""
+    states = metrics.POOL_CONNECTIONS.labels
+    states("limit").set_function(pool.get_max_size)
+    states("idle").set_function(pool.get_idle_size)
+    states("used").set_function(lambda: pool.get_size() - pool.get_idle_size())
 
 
 class Dedicated:

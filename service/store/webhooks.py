@@ -217,12 +217,6 @@ async def failed(pool: Pool, delivery: Delivery, failure: Failure) -> None:
     )
 
 
-async def backlog(pool: Pool) -> tuple[int, float]:
-    """How many deliveries are due (up to 10,000), and for how long the oldest has been."""
-    [row] = await pool.fetch(_SQL["backlog"])
-    return row["due"], row["oldest_seconds"]
-
-
 async def prune(pool: Pool) -> None:
     """Forget deliveries older than KEEP_DAYS, a bounded number of them."""
     await pool.execute(_SQL["prune"], KEEP_DAYS, PRUNE_LIMIT)
