@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import structlog
 from aiohttp import web
@@ -30,7 +31,9 @@ from service.store import accounts, migrations
 from service.store.accounts import Installation
 from service.store.device_settings import DeviceSettings
 from service.store.migrations import MigrationError
-from service.store.pool import Pool, open_pool
+from service.store.pool import Pool, open_pool, show
+from service.telemetry import metrics
+from service.telemetry.loop_lag import LoopLag
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +77,10 @@ class App:
 
     async def _start(self) -> Addresses:
         settings = self._settings
+        metrics.BUILD.labels(version("hantar"), settings.roles).set(1)
+        lag = LoopLag()
+        lag.start()
+        self._stops.add("loop lag", lag.close)
         process = await self._process()
         if settings.has_role("recorder"):
             await start_webhooks(process)
@@ -108,6 +115,7 @@ class App:
         await migrations.check(dsn)
         pool = await open_pool(dsn, name="pool", size=settings.pool_size)
         self._stops.add("pool", pool.close)
+        show(pool)
         installation = await self._installation(pool)
         bus = await self._bus(installation)
         self._stops.add("bus", bus.close)

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 1.0
 #: Between two looks of one kind; longer after one that took long, so that all the looking costs at
 #: most so small a part of the database's time.
-SOON_SECONDS, LATER_SECONDS, BOOKS_SECONDS = 2.0, 5.0, 10.0
+SOON_SECONDS, LATER_SECONDS = 2.0, 5.0
 SHARE, BOOKS_SHARE = 0.05, 0.01
 LONGEST_PAUSE_SECONDS = 3600.0
 #: A gauge is exported this many pauses after its last look, and some seconds.
@@ -66,7 +66,7 @@ class Sampler:
             _Kind("parked", samples.PARKED, _parked, LATER_SECONDS),
             _Kind("bulk", samples.BULK, _bulk, LATER_SECONDS),
             _Kind("database", samples.DATABASE, _database, LATER_SECONDS),
-            _Kind("books", samples.BOOKS, _books, BOOKS_SECONDS, BOOKS_SHARE),
+            _Kind("books", samples.BOOKS, _books, LATER_SECONDS, BOOKS_SHARE),
         ]
 
     def start(self) -> None:
@@ -160,12 +160,11 @@ async def _parked(connection: Connection) -> None:
     reasons = [row for row in rows if row["device_id"] is None]
     lagging = [row for row in rows if row["device_id"] is not None]
     samples.PARKED_MESSAGES.fill(
-        {(row["reason"], "yes"): row["due"] for row in reasons}
-        | {(row["reason"], "no"): row["messages"] - row["due"] for row in reasons}
+        {(row["reason"], "yes" if row["due"] else "no"): row["messages"] for row in reasons}
     )
-    samples.PARKED_OLDEST.fill({(row["reason"],): row["seconds"] for row in reasons})
+    samples.PARKED_OLDEST.fill({(row["reason"],): row["seconds"] for row in reasons if row["due"]})
     samples.LAGGING_DEVICES.fill({(str(row["device_id"]),): row["seconds"] for row in lagging})
-    samples.LAGGING_MESSAGES.fill({(str(row["device_id"]),): row["due"] for row in lagging})
+    samples.LAGGING_MESSAGES.fill({(str(row["device_id"]),): row["messages"] for row in lagging})
 
 
 async def _bulk(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
 from service.record.inbound import Inbound
 from service.record.mails import Mails
+from service.record.sampler import Sampler
 from service.record.sweeps import Sweeps
 from service.record.webhook_calls import WebhookCalls
 from service.record.webhook_feed import WebhookFeed
@@ -54,6 +55,13 @@ async def start_recorder(process: Process) -> None:
     )
     sweeps.start()
     stops.add("sweeps", sweeps.close)
+    sampler = Sampler(
+        process.dsn,
+        lease_seconds=process.settings.lease_seconds,
+        doubt_seconds=process.settings.doubt_seconds,
+    )
+    sampler.start()
+    stops.add("sampler", sampler.close)
     _start_mails(process)
 
 

@@ -10,24 +10,31 @@ FROM (SELECT exchange, created_at FROM outbox ORDER BY id LIMIT 50000) o
 GROUP BY 1
 
 -- name: parked
--- What is parked, by why; and of devices that may send the ten whose oldest is due for the longest.
-WITH each AS MATERIALIZED (
-    SELECT device_id, reason, count(*) AS messages,
-        count(*) FILTER (WHERE not_before <= now()) AS due, min(not_before) AS oldest
-    FROM parked GROUP BY device_id, reason
+-- What is parked, by why and whether its time has come: what is due waits for its device or its
+-- campaign, if these may not send. And of devices that may the ten whose oldest is due for longest.
+WITH flows AS MATERIALIZED (
+    SELECT device_id, flow, reason, not_before <= now() AS due, count(*) AS messages,
+        min(not_before) AS oldest
+    FROM parked GROUP BY 1, 2, 3, 4
+), told AS MATERIALIZED (
+    SELECT f.device_id, f.due, f.messages, f.oldest,
+        CASE WHEN f.due THEN COALESCE(CASE WHEN c.status = 'paused' THEN 'paused' END, w.reason)
+        END AS kept_by, f.reason
+    FROM flows f
+    LEFT JOIN devices d ON d.id = f.device_id AND d.deleted_at IS NULL
+    LEFT JOIN LATERAL device_wait(d) w ON d.id IS NOT NULL
+    LEFT JOIN campaigns c ON c.id = f.flow
 ), lagging AS (
-    SELECT e.device_id, sum(e.due)::bigint AS due, min(e.oldest) AS oldest
-    FROM each e JOIN devices d ON d.id = e.device_id
-    LEFT JOIN LATERAL device_wait(d) w ON true
-    WHERE e.due > 0 AND d.deleted_at IS NULL AND w.reason IS NULL
-    GROUP BY e.device_id ORDER BY min(e.oldest) LIMIT 10
+    SELECT device_id, sum(messages)::bigint AS messages, min(oldest) AS oldest
+    FROM told WHERE due AND kept_by IS NULL
+    GROUP BY device_id ORDER BY min(oldest) LIMIT 10
 )
-SELECT NULL::bigint AS device_id, reason, sum(messages)::bigint AS messages,
-    sum(due)::bigint AS due,
+SELECT NULL::bigint AS device_id, COALESCE(kept_by, reason) AS reason, due,
+    sum(messages)::bigint AS messages,
     GREATEST(EXTRACT(epoch FROM now() - min(oldest)), 0)::double precision AS seconds
-FROM each GROUP BY reason
+FROM told GROUP BY 2, 3
 UNION ALL
-SELECT device_id, NULL, due, due,
+SELECT device_id, NULL, true, messages,
     GREATEST(EXTRACT(epoch FROM now() - oldest), 0)::double precision
 FROM lagging
 
