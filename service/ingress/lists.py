@@ -15,7 +15,9 @@ from service.ingress.operations import Parameter
 from service.ingress.pages import (
     COUNT_LIMIT,
     LARGEST_PER_PAGE,
+    PAGING_NAMES,
     Cursors,
+    Listed,
     own_url,
     page_document,
     read_page,
@@ -36,7 +38,6 @@ PAGING = (
 #: Which index is best depends on what is asked for: a plan for any values, which the database makes
 #: of a statement that comes often, looks for a phone among all messages of the account.
 PLAN_FOR_THE_VALUES = "SET LOCAL plan_cache_mode = force_custom_plan"
-_PAGING_NAMES = frozenset(parameter.name for parameter in PAGING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Lists:
 
     def refuse_unknown(self, request: web.Request, filters: Iterable[str] = ()) -> None:
         """422 for a parameter that this list does not take."""
-        refuse_unknown(request.query, _PAGING_NAMES.union(filters))
+        refuse_unknown(request.query, PAGING_NAMES.union(filters))
 
     async def answer(
         self,
@@ -68,8 +69,8 @@ class Lists:
         resource: Callable[[Row], Any],
     ) -> web.Response:
         """The page asked for; `count` may stop at COUNT_LIMIT + 1 and is not asked by cursor."""
-        account_id = request[CALLER].account_id
-        page = read_page(request.query, self._cursors, account_id)
+        listed = Listed.asked(request[CALLER].account_id, request.path, request.query)
+        page = read_page(request.query, self._cursors, listed)
         url = own_url(request, self._public_url)
         async with (
             self._pool.acquire() as connection,
@@ -83,7 +84,7 @@ class Lists:
             if not page.by_cursor:
                 at_end = not more and (found or not page.offset)
                 total = page.offset + len(found) if at_end else await count(connection)
-        next_cursor = self._cursors.make(account_id, found[-1]["id"]) if more else None
+        next_cursor = self._cursors.make(listed, found[-1]["id"]) if more else None
         items = [resource(row) for row in found]
         document = page_document(items, page, url, total=_capped(total), next_cursor=next_cursor)
         return web.Response(body=msgspec.json.encode(document), content_type="application/json")

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -22,6 +23,9 @@ _LARGEST_ID = 2**63 - 1
 #: No list is so long; a page behind it is as empty, and its offset would be no bigint.
 _LARGEST_OFFSET = 2**62
 _SIGNATURE_BYTES = 12
+_ID_BYTES = 8
+#: What chooses a part of a list; every other parameter narrows it.
+PAGING_NAMES = frozenset({"page", "per_page", "cursor"})
 
 
 def single(query: MultiMapping[str], name: str) -> str | None:
@@ -63,31 +67,51 @@ def own_url(request: web.Request, public_url: str | None) -> URL:
     raise Problem(400, "bad_request", "The Host header names no host.")
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list that a cursor belongs to: whose it is, where, and by what it is narrowed."""
+
+    account_id: int
+    path: str
+    filters: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def asked(cls, account_id: int, path: str, query: MultiMapping[str]) -> Listed:
+        """The list of a request; the order of its parameters does not matter."""
+        filters = (each for each in query.items() if each[0] not in PAGING_NAMES)
+        return cls(account_id, path, tuple(sorted(filters)))
+
+
 class Cursors:
-    """Makes and reads cursors; one that was altered, or made for another account, is refused."""
+    """Makes and reads cursors; one that was altered, or made for another list, is refused."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def make(self, account_id: int, last_id: int) -> str:
-        """A cursor for what comes after this id."""
-        data = last_id.to_bytes(8)
-        return base64.urlsafe_b64encode(data + self._sign(account_id, data)).decode().rstrip("=")
+    def make(self, listed: Listed, last_id: int) -> str:
+        """A cursor for what comes after this id in the list."""
+        data = last_id.to_bytes(_ID_BYTES)
+        return base64.urlsafe_b64encode(data + self._sign(listed, data)).decode().rstrip("=")
 
-    def read(self, account_id: int, cursor: str) -> int:
-        """The id in a cursor; raises the 422 Problem."""
+    def read(self, listed: Listed, cursor: str) -> int:
+        """The id in a cursor of the list; raises the 422 Problem."""
         try:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         except ValueError:
             raw = b""
-        last_id = int.from_bytes(raw[:8])
+        last_id = int.from_bytes(raw[:_ID_BYTES])
         # The texts are compared, as several texts can stand for the same bytes.
-        if not hmac.compare_digest(self.make(account_id, last_id).encode(), cursor.encode()):
-            raise invalid("cursor", "The cursor is not one of this account's.")
+        if not hmac.compare_digest(self.make(listed, last_id).encode(), cursor.encode()):
+            detail = "The cursor is not one of this list, narrowed as it is here."
+            raise invalid("cursor", detail)
         return last_id
 
-    def _sign(self, account_id: int, data: bytes) -> bytes:
-        message = account_id.to_bytes(8) + data
+    def _sign(self, listed: Listed, data: bytes) -> bytes:
+        # Any text may be asked for, half a character too.
+        filters = urlencode(listed.filters, errors="surrogatepass")
+        message = b"".join(
+            (listed.account_id.to_bytes(_ID_BYTES), data, f"{listed.path}?{filters}".encode())
+        )
         return hmac.digest(self._secret, message, "sha256")[:_SIGNATURE_BYTES]
 
 
@@ -108,7 +132,7 @@ class Page:
         return min(offset, _LARGEST_OFFSET)
 
 
-def read_page(query: MultiMapping[str], cursors: Cursors, account_id: int) -> Page:
+def read_page(query: MultiMapping[str], cursors: Cursors, listed: Listed) -> Page:
     """The page asked for by `page`, `per_page` and `cursor`; raises the 422 Problem.
 
     An empty `cursor` begins at the newest.
@@ -120,7 +144,7 @@ def read_page(query: MultiMapping[str], cursors: Cursors, account_id: int) -> Pa
         return Page(number or 1, per_page, None, by_cursor=False)
     if number is not None:
         raise invalid("page", "Give page or cursor, not both.")
-    below_id = cursors.read(account_id, cursor) if cursor else None
+    below_id = cursors.read(listed, cursor) if cursor else None
     return Page(1, per_page, below_id, by_cursor=True)
 
 

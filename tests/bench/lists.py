@@ -18,7 +18,7 @@ import pytest
 
 from service.core.keys import key_hash, new_key
 from service.ingress.lists import PLAN_FOR_THE_VALUES
-from service.ingress.pages import Cursors
+from service.ingress.pages import Cursors, Listed
 from service.store import accounts, contacts, messages
 from service.store.contacts import ContactFilter
 from service.store.messages import MessageFilter
@@ -55,7 +55,8 @@ def message_page(below_id: int | None = None, **narrowed: Any) -> Ask:
 def questions(cursors: Cursors, deep: dict[str, int]) -> dict[str, tuple[float, Ask]]:
     """Every question by its path; `deep` has the last id of page 10,000."""
     contact, message = (
-        cursors.make(ACCOUNT, deep[table] + 1) for table in ("contacts", "messages")
+        cursors.make(Listed(ACCOUNT, f"/api/v1/{table}"), deep[table] + 1)
+        for table in ("contacts", "messages")
     )
     asked = {
         "/contacts": (MEDIAN_SECONDS, contact_page()),
