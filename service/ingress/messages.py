@@ -11,7 +11,7 @@ from schemas import resources
 from schemas.api import Bulk, Send
 from schemas.problems import Problem, invalid
 from schemas.resources import BulkAnswer, Message
-from schemas.shapes import Many, One
+from schemas.shapes import Many, One, Row
 from service.accept import Accept
 from service.core.lifecycle import Change, Status
 from service.core.phone import normalise
@@ -20,7 +20,7 @@ from service.ingress.gate import Gate
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation, Parameter
 from service.ingress.pages import COUNT_LIMIT, single, whole_number
-from service.ingress.replies import encoded, found, one, path_id, reply
+from service.ingress.replies import encoded, found, missing, one, path_id, reply
 from service.ingress.requests import READ_SECONDS, read_bulk, read_nothing, read_send
 from service.once import Answer, Once
 from service.record.writing import write
@@ -104,7 +104,7 @@ class Messages:
                 summary="The message log, newest first.",
                 query=(*_FILTERS, *PAGING),
                 answers={200: Many[Message]},
-                problems=("invalid_phone",),
+                problems=("invalid_phone", "not_found"),
             ),
             Operation(
                 method="GET",
@@ -169,6 +169,8 @@ class Messages:
         narrowed = _filter(request)
 
         async def rows(connection: Connection, part: Slice) -> list[Any]:
+            if (narrowed.campaign_id, narrowed.contact_id) != (None, None):
+                _check_own(await store.knows(connection, account_id, narrowed))
             return await store.page(
                 connection,
                 account_id,
@@ -182,6 +184,13 @@ class Messages:
             return await store.count(connection, account_id, narrowed, limit=COUNT_LIMIT + 1)
 
         return await self._lists.answer(request, rows, count, resources.message)
+
+
+def _check_own(known: Row) -> None:
+    """404 for a list that is narrowed to what is not there, or is another account's."""
+    for what in ("campaign", "contact"):
+        if not known[what]:
+            missing(what)
 
 
 def _filter(request: web.Request) -> MessageFilter:

@@ -66,6 +66,15 @@ async def page(
     )
 
 
+async def knows(connection: Connection, account_id: int, narrowed: MessageFilter) -> asyncpg.Record:
+    """Whether the account has the `campaign` and the `contact` that a list is narrowed to."""
+    row = await connection.fetchrow(
+        _SQL["knows"], account_id, narrowed.campaign_id, narrowed.contact_id
+    )
+    assert row is not None, "a select without a source has one row"
+    return row
+
+
 async def count(
     connection: Connection, account_id: int, narrowed: MessageFilter, *, limit: int
 ) -> int:

@@ -33,6 +33,18 @@ WHERE m.account_id = $1
 ORDER BY m.id DESC
 LIMIT $7 OFFSET $8
 
+-- name: knows
+-- Whether the account has this campaign, and this contact or messages to it from before it was
+-- forgotten; what is null is not asked for.
+SELECT ($2::bigint IS NULL OR EXISTS (
+        SELECT FROM campaigns WHERE account_id = $1 AND id = $2
+    )) AS campaign,
+    ($3::bigint IS NULL OR EXISTS (
+        SELECT FROM contacts WHERE account_id = $1 AND id = $3
+    ) OR EXISTS (
+        SELECT FROM messages WHERE account_id = $1 AND contact_id = $3
+    )) AS contact
+
 -- name: count
 -- How many there are, counted no further than the limit.
 SELECT count(*) FROM (

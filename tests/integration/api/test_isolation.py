@@ -9,15 +9,13 @@ import pytest
 import pytest_asyncio
 
 from service.store.pool import Pool
+from tests.integration.api.belongings import CANARY, PHONE, own, theirs
 from tests.integration.api.described import Described, operations
 from tests.system import Account, Answer, Hantar, run_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOWHERE = 10**15
-CANARY = "canary-of-the-other-account"
-PHONE = "0123456789"
-CSV = {"Content-Type": "text/csv"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -25,37 +23,6 @@ async def hantar(dsn: str, pool: Pool) -> AsyncIterator[Hantar]:
     """Hantar, whose webhooks may only reach this machine."""
     async for running in run_app(dsn, pool, webhook_allow="127.0.0.0/8"):
         yield running
-
-
-async def own(hantar: Hantar, account: Account) -> dict[str, int]:
-    """One of everything that has an id, by the first part of its path; all hold the canary."""
-    made: dict[str, int] = {"devices": account.device_id}
-    contact = {"phone": PHONE, "name": CANARY}
-    bodies: dict[str, dict[str, Any]] = {
-        "messages": {"phone": PHONE, "body": CANARY, "reference": CANARY},
-        "contacts": contact,
-        "contact-groups": {"name": CANARY},
-        "templates": {"name": CANARY, "body": CANARY},
-        "campaigns": {"name": CANARY, "body": CANARY, "recipients": [contact]},
-        "webhook-endpoints": {"url": f"http://127.0.0.1/{CANARY}", "events": ["*"]},
-    }
-    for name, body in bodies.items():
-        path = "/messages/send" if name == "messages" else f"/{name}"
-        answer = await hantar.post(path, account, body)
-        assert answer.status in (201, 202), answer.json
-        made[name] = answer.json["data"]["id"]
-    path = f"/contact-groups/{made['contact-groups']}/contacts"
-    assert (await hantar.post(path, account, {"contact_ids": [made["contacts"]]})).status == 200
-    csv = f"phone,name\n{PHONE},{CANARY}\n"
-    answer = await hantar.call("POST", "/api/v1/contacts/import", account, data=csv, headers=CSV)
-    made["contacts/imports"] = answer.json["data"]["id"]
-    return made
-
-
-def theirs(made: dict[str, int], operation: Described) -> int:
-    """The other account's id of the kind that the path begins with."""
-    first, second = operation.path.strip("/").split("/")[:2]
-    return made[first if second.startswith("{") else f"{first}/{second}"]
 
 
 async def ask(
@@ -124,8 +91,6 @@ async def test_lists_and_filters_show_nothing_of_anothers(hantar: Hantar) -> Non
     owner, stranger = await hantar.account(), await hantar.account()
     made = await own(hantar, owner)
     queries = [
-        f"/messages?campaign_id={made['campaigns']}",
-        f"/messages?contact_id={made['contacts']}",
         f"/messages?phone={PHONE}",
         f"/contacts?search={CANARY}",
     ]
@@ -139,3 +104,9 @@ async def test_lists_and_filters_show_nothing_of_anothers(hantar: Hantar) -> Non
         assert CANARY not in repr((answer.json, answer.headers)), path
     for path in queries:
         assert (await hantar.get(path, stranger)).json["data"] == [], path
+    for name, kind in (("campaign_id", "campaigns"), ("contact_id", "contacts")):
+        path = f"/messages?{name}={made[kind]}"
+        assert len((await hantar.get(path, owner)).json["data"]) > 0, path
+        answer = await hantar.get(path, stranger)
+        assert answer.status == 404, path
+        assert shown(answer) == shown(await hantar.get(f"/messages?{name}={NOWHERE}", stranger))
