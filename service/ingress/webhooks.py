@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from schemas.problems import invalid, unavailable
 from schemas.shapes import Many, One
 from schemas.webhooks import Delivery, Endpoint, EndpointBody, EndpointChange, Rotation
 from service.core.addresses import Network
-from service.core.sealing import NoKey, Seal
+from service.core.sealing import CannotUnseal, NoKey, Seal
 from service.core.webhooks import new_secret
 from service.ingress import checks
 from service.ingress.auth import CALLER
@@ -36,6 +38,7 @@ _STATE = Parameter("state", "Only in this state.", {"enum": list(_STATES)})
 _body_decoder = msgspec.json.Decoder(EndpointBody)
 _change_decoder = msgspec.json.Decoder(EndpointChange)
 _rotation_decoder = msgspec.json.Decoder(Rotation)
+_answer_decoder = msgspec.json.Decoder(One[Endpoint])
 
 
 class WebhookEndpoints:
@@ -155,16 +158,15 @@ class WebhookEndpoints:
         body, key = await read_json(request, _body_decoder)
         wanted = await self._wanted(msgspec.structs.asdict(body))
         account_id = request[CALLER].account_id
-        secret = new_secret()
-        sealed = self._sealed(secret)
+        sealed = self._sealed(new_secret())
 
         async def work(connection: Connection) -> Answer:
             row = await store.create(connection, account_id, wanted, sealed)
             if row is None:
                 raise invalid("url", f"An account has at most {ENDPOINTS_LIMIT} endpoints.")
-            return Answer(201, encoded(schema.endpoint(row, secret)))
+            return Answer(201, encoded(schema.endpoint(row, _kept(sealed))))
 
-        return reply(await self._once.run(account_id, key, work))
+        return self._shown(await self._once.run(account_id, key, work))
 
     async def one(self, request: web.Request) -> web.Response:
         """One endpoint."""
@@ -195,16 +197,15 @@ class WebhookEndpoints:
         endpoint_id = path_id(request, _WHAT)
         body, key = await read_json(request, _rotation_decoder)
         account_id = request[CALLER].account_id
-        secret = new_secret()
-        sealed = self._sealed(secret)
+        sealed = self._sealed(new_secret())
 
         async def work(connection: Connection) -> Answer:
             row = await store.rotate(
                 connection, account_id, endpoint_id, sealed, body.overlap_seconds
             )
-            return Answer(200, encoded(schema.endpoint(found(row, _WHAT), secret)))
+            return Answer(200, encoded(schema.endpoint(found(row, _WHAT), _kept(sealed))))
 
-        return reply(await self._once.run(account_id, key, work))
+        return self._shown(await self._once.run(account_id, key, work))
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """Deliveries, newest first."""
@@ -277,8 +278,23 @@ class WebhookEndpoints:
         except Unreachable as error:
             raise invalid("url", str(error)) from error
 
+    def _shown(self, answer: Answer) -> web.Response:
+        """The answer with its secret, which is kept sealed under an idempotency key too."""
+        endpoint = _answer_decoder.decode(answer.body).data
+        assert isinstance(endpoint.secret, str), "both answers tell a secret"
+        try:
+            endpoint.secret = self._seal.unseal(base64.b64decode(endpoint.secret), PURPOSE)
+        except CannotUnseal:
+            raise unavailable("HANTAR_SECRET_KEY_FILE has lost the key of this secret.") from None
+        return reply(replace(answer, body=encoded(endpoint)))
+
     def _sealed(self, secret: str) -> bytes:
         try:
             return self._seal.seal(secret, PURPOSE)
         except NoKey:
             raise unavailable("There is no HANTAR_SECRET_KEY_FILE to seal secrets with.") from None
+
+
+def _kept(sealed: bytes) -> str:
+    """A sealed secret as an answer holds it until it is shown."""
+    return base64.b64encode(sealed).decode()

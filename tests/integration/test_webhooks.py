@@ -90,6 +90,26 @@ async def test_both_secrets_sign_while_one_is_rotated(hantar: Hantar, receiver: 
             Webhook(secret).verify(body, headers)
 
 
+async def test_a_repeated_request_shows_a_secret_that_lies_nowhere_in_the_open(
+    hantar: Hantar,
+) -> None:
+    account = await hantar.account()
+    path, body = "/webhook-endpoints", {"url": "http://127.0.0.1/hook"}
+    secrets = []
+    for key in ("create", "rotate"):
+        headers = {"Idempotency-Key": key}
+        first, again = [await hantar.post(path, account, body, headers=headers) for _ in range(2)]
+        assert again.json == first.json
+        assert (again.status, again.headers["Idempotent-Replayed"]) == (first.status, "true")
+        secrets.append(first.json["data"]["secret"])
+        path, body = f"/webhook-endpoints/{first.json['data']['id']}/rotate-secret", {}
+    assert secrets[0] != secrets[1]
+    rows = await hantar.pool.fetch("SELECT body FROM idempotency WHERE account_id = $1", account.id)
+    assert len(rows) == 2
+    kept = "".join(bytes(row["body"]).decode() for row in rows)
+    assert [secret for secret in secrets if secret.removeprefix("whsec_") in kept] == []
+
+
 async def test_what_is_refused_comes_again(hantar: Hantar, receiver: Receiver) -> None:
     account = await hantar.account()
     endpoint = await listen(hantar, account, receiver.url, events=["message.delivered"])
