@@ -27,10 +27,10 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Pause = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=365)]
 #: an hour and minute of a day
-Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
+Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$", max_length=5)]
 #: an IANA time zone
 Timezone = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Z][A-Za-z_]*([/+-][A-Za-z0-9_+-]+)*$", max_length=64)
+    str, msgspec.Meta(pattern=r"^[A-Z][A-Za-z_]*([/+-][A-Za-z0-9_+-]+)*(?!\n)$", max_length=64)
 ]
 Unset = msgspec.UnsetType
 UNSET = msgspec.UNSET

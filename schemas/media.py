@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s\x00]+$", max_length=2048)]
+Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s\x00]+(?!\n)$", max_length=2048)]
 
 
 class Media(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

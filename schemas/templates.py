@@ -19,8 +19,8 @@ class MetaTwin(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     `components` are Meta's own, with placeholders where the values of a message go.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{1,512}$")]
-    language: Annotated[str, msgspec.Meta(pattern="^[a-z]{2,3}(_[A-Z]{2})?$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,512}(?!\n)$")]
+    language: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?(?!\n)$")]
     components: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=10)] = []
     #: whether it goes instead of the text when Meta takes no text
     fallback: bool = True

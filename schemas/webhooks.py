@@ -13,7 +13,9 @@ from service.core.times import rfc3339
 #: What an endpoint may ask for: everything, a kind, or one type.
 EventType = Annotated[
     str,
-    msgspec.Meta(pattern=r"^(\*|(message|campaign|device|contact)\.(\*|[a-z_]+))$", max_length=64),
+    msgspec.Meta(
+        pattern=r"^(\*|(message|campaign|device|contact)\.(\*|[a-z_]+))(?!\n)$", max_length=64
+    ),
 ]
 Url = Annotated[str, msgspec.Meta(max_length=2048)]
 LONGEST_OVERLAP_SECONDS = 7 * 86_400

@@ -177,7 +177,7 @@ def _parameters() -> dict[str, Any]:
             "in": "header",
             "description": "Sent again with the same key within 24 hours, a request is answered "
             "as it was the first time, and does nothing.",
-            "schema": {"type": "string", "pattern": f"^[!-~]{{1,{KEY_LIMIT_CHARS}}}$"},
+            "schema": {"type": "string", "pattern": f"^[!-~]{{1,{KEY_LIMIT_CHARS}}}(?!\\n)$"},
         },
         "request_id": {
             "name": "X-Request-Id",
