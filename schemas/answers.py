@@ -17,7 +17,7 @@ from schemas.problems import CODES, ProblemDocument
 from schemas.resources import BulkAnswer, Charged, Message, Queued
 from schemas.shapes import Many, One
 from schemas.templates import Template
-from schemas.webhooks import Delivery, Endpoint
+from schemas.webhooks import Delivery, Endpoint, Replayed
 
 _ADDRESS = "http://127.0.0.1:8080"
 _AT = "2026-11-25T08:00:00.000Z"
@@ -221,6 +221,7 @@ _EXAMPLES: tuple[msgspec.Struct, ...] = (
         last_error=None,
         created_at=_AT,
     ),
+    Replayed(replayed=12, more=False),
 )
 _BY_TYPE: dict[Any, Any] = {type(each): msgspec.to_builtins(each) for each in _EXAMPLES}
 

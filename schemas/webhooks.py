@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.api import Instant
 from schemas.resources import instant
 from schemas.shapes import Row, Time
 from service.core.times import rfc3339
@@ -47,6 +48,19 @@ class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of POST …/rotate-secret: how long the old secret signs beside the new one."""
 
     overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_OVERLAP_SECONDS)] = 86_400
+
+
+class Replay(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST …/replay: what failed of the events since then."""
+
+    since: Instant
+
+
+class Replayed(msgspec.Struct):
+    """How many deliveries are due again; ask once more while there are `more`."""
+
+    replayed: int
+    more: bool
 
 
 class Endpoint(msgspec.Struct, omit_defaults=True):

@@ -14,17 +14,21 @@ from yarl import URL
 from schemas import webhooks as schema
 from schemas.problems import invalid, unavailable
 from schemas.shapes import Many, One
-from schemas.webhooks import Delivery, Endpoint, EndpointBody, EndpointChange, Rotation
+from schemas.webhooks import (
+    Endpoint,
+    EndpointBody,
+    EndpointChange,
+    Rotation,
+)
 from service.core.addresses import Network
 from service.core.sealing import CannotUnseal, NoKey, Seal
 from service.core.webhooks import new_secret
 from service.ingress import checks
 from service.ingress.auth import CALLER
 from service.ingress.lists import PAGING, Lists, Slice
-from service.ingress.operations import Operation, Parameter
-from service.ingress.pages import COUNT_LIMIT, single
+from service.ingress.operations import Operation
 from service.ingress.replies import encoded, found, missing, nothing, one, path_id, reply
-from service.ingress.requests import read_json, read_nothing
+from service.ingress.requests import read_json
 from service.once import Answer, Once
 from service.record.webhook_calls import Unreachable, check_address
 from service.store import webhooks as store
@@ -33,8 +37,6 @@ from service.store.webhooks import ENDPOINTS_LIMIT, PURPOSE, Wanted
 
 _WHAT = "webhook endpoint"
 _DESCRIPTION_LIMIT_CHARS = 1000
-_STATES = ("pending", "delivered", "failed")
-_STATE = Parameter("state", "Only in this state.", {"enum": list(_STATES)})
 _body_decoder = msgspec.json.Decoder(EndpointBody)
 _change_decoder = msgspec.json.Decoder(EndpointChange)
 _rotation_decoder = msgspec.json.Decoder(Rotation)
@@ -117,21 +119,6 @@ class WebhookEndpoints:
                 problems=("unavailable",),
                 example={"overlap_seconds": 86_400},
             ),
-            Operation(
-                method="GET",
-                path=f"{path}/deliveries",
-                handler=self.deliveries,
-                summary="What was or will be delivered, newest first.",
-                query=(_STATE, *PAGING),
-                answers={200: Many[Delivery]},
-            ),
-            Operation(
-                method="POST",
-                path=f"{path}/deliveries/{{delivery_id}}/replay",
-                handler=self.replay,
-                summary="Deliver an event once more.",
-                answers={200: One[Delivery]},
-            ),
         ]
 
     async def page(self, request: web.Request) -> web.Response:
@@ -206,46 +193,6 @@ class WebhookEndpoints:
             return Answer(200, encoded(schema.endpoint(found(row, _WHAT), _kept(sealed))))
 
         return self._shown(await self._once.run(account_id, key, work))
-
-    async def deliveries(self, request: web.Request) -> web.Response:
-        """Deliveries, newest first."""
-        self._lists.refuse_unknown(request, [_STATE.name])
-        endpoint_id = path_id(request, _WHAT)
-        state = single(request.query, _STATE.name)
-        if state is not None and state not in _STATES:
-            raise invalid(_STATE.name, f"Must be one of {', '.join(_STATES)}.")
-        async with self._pool.acquire() as connection:
-            found(await store.one(connection, request[CALLER].account_id, endpoint_id), _WHAT)
-
-        async def rows(connection: Connection, part: Slice) -> list[Any]:
-            return await store.deliveries(
-                connection,
-                endpoint_id,
-                state,
-                below_id=part.below_id,
-                limit=part.limit,
-                offset=part.offset,
-            )
-
-        async def count(connection: Connection) -> int:
-            return await store.count_deliveries(
-                connection, endpoint_id, state, limit=COUNT_LIMIT + 1
-            )
-
-        return await self._lists.answer(request, rows, count, schema.delivery)
-
-    async def replay(self, request: web.Request) -> web.Response:
-        """Deliver once more."""
-        endpoint_id = path_id(request, _WHAT)
-        delivery_id = path_id(request, "delivery", "delivery_id")
-        key = await read_nothing(request)
-        account_id = request[CALLER].account_id
-
-        async def work(connection: Connection) -> Answer:
-            row = await store.replay(connection, account_id, endpoint_id, delivery_id)
-            return Answer(200, encoded(schema.delivery(found(row, "delivery"))))
-
-        return reply(await self._once.run(account_id, key, work))
 
     async def _wanted(self, values: dict[str, Any]) -> Wanted:
         """The checked fields; raises the 422 Problem."""

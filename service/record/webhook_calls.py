@@ -19,7 +19,8 @@ from service.core.addresses import Network, reachable
 CALL_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 RESOLVE_SECONDS = 5.0
-CONNECTIONS = 100
+#: Above the calls at once, as one that waited here would wait within its own time.
+CONNECTIONS = 300
 
 
 class Unreachable(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import orjson
 import structlog
 
-from schemas.upstream import INBOUND
+from schemas.upstream import ACCEPTED, INBOUND, REJECTED
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.bus.topology import WEBHOOKS
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 PREFETCH = 200
 MOST_EVENTS = 200
 RETRY_SECONDS = 1.0
+#: Answers to commands concern the service that published the command, which hears them there.
+_ANSWERS = frozenset({ACCEPTED, REJECTED})
 
 
 class WebhookFeed:
@@ -60,6 +62,9 @@ class WebhookFeed:
         except (ValueError, KeyError, TypeError) as error:
             log.error("event_refused", error=type(error).__name__)
             await delivery.reject()
+            return
+        if event.type in _ANSWERS:
+            await delivery.ack()
             return
         while True:
             try:

@@ -25,7 +25,7 @@ from service.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 #: Calls at once, in this process and to one endpoint.
-MOST_CALLS = 64
+MOST_CALLS = 256
 CALLS_EACH = 4
 #: A delivery taken by a process that died is free again after this; a call ends well before.
 MINE_SECONDS = 60.0

@@ -38,6 +38,7 @@ from service.ingress.messages import Messages
 from service.ingress.operations import Resource, open_to_all, routes
 from service.ingress.pages import Cursors
 from service.ingress.templates import Templates
+from service.ingress.webhook_deliveries import WebhookDeliveries
 from service.ingress.webhooks import WebhookEndpoints
 from service.record.devices import DeviceLinks
 from service.roles.listening import listen
@@ -88,6 +89,7 @@ class Ingress:
             Credits(pool, lists),
             InboundMessages(lists, Words(seal)),
             WebhookEndpoints(pool, once, lists, seal, networks),
+            WebhookDeliveries(pool, once, lists),
         ]
 
     def _accounts(self) -> Accounts:

@@ -20,6 +20,8 @@ PURPOSE = "webhook"
 ENDPOINTS_LIMIT = 20
 #: Deliveries are kept this long.
 KEEP_DAYS = 30
+#: Failed deliveries made due again at once.
+REPLAY_LIMIT = 10_000
 PRUNE_LIMIT = 5000
 
 
@@ -167,9 +169,13 @@ async def replay(
     return await connection.fetchrow(_SQL["replay"], account_id, endpoint_id, delivery_id)
 
 
-async def replay_failed(connection: Connection, endpoint_id: int, since: datetime) -> int:
-    """Deliver once more what failed since then; how many."""
-    found: int = await connection.fetchval(_SQL["replay_failed"], endpoint_id, since)
+async def replay_failed(
+    connection: Connection, account_id: int, endpoint_id: int, since: datetime
+) -> int:
+    """Deliver once more what failed of the events since then, up to REPLAY_LIMIT; how many."""
+    found: int = await connection.fetchval(
+        _SQL["replay_failed"], account_id, endpoint_id, since, REPLAY_LIMIT
+    )
     return found
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
+import aio_pika
 import pytest
 from standardwebhooks import Webhook
 
+from service.bus.topology import EVENTS, declare
 from service.store.pool import Pool
+from tests.database import SHARDS
 from tests.servers.webhook_receiver import Receiver, receiving
 from tests.system import Account, Hantar, eventually, run_app
 
@@ -181,55 +187,6 @@ async def test_a_dead_endpoint_costs_the_others_nothing(hantar: Hantar, receiver
         assert len(hanging.calls) <= 8
 
 
-@pytest.mark.row("5.2-44")
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://169.254.169.254/latest",
-        "https://10.0.0.1/x",
-        "https://[::1]/x",
-        "https://[::ffff:10.0.0.1]/x",
-        "https://[64:ff9b::a00:1]/x",
-        "https://0xa.1/x",
-        "https://167772161/x",
-        "https://0.0.0.0/x",
-        "https://no-such-host.invalid/x",
-        "https://user:pass@127.0.0.1/x",
-        "file:///etc/passwd",
-        "https:///x",
-        "nonsense",
-    ],
-)
-async def test_an_address_that_is_not_public_is_refused(hantar: Hantar, url: str) -> None:
-    account = await hantar.account()
-    answer = await hantar.post("/webhook-endpoints", account, {"url": url})
-    assert answer.status == 422, answer.json
-    assert list(answer.json["errors"]) == ["url"]
-    assert (await hantar.get("/webhook-endpoints", account)).json["data"] == []
-
-
-async def test_an_address_that_turned_private_is_not_called(
-    hantar: Hantar, receiver: Receiver
-) -> None:
-    """As when a name is made to point elsewhere after it was saved."""
-    account = await hantar.account()
-    endpoint = await listen(hantar, account, receiver.url, events=["message.delivered"])
-    await hantar.pool.execute(
-        "UPDATE webhook_endpoints SET url = $2 WHERE id = $1",
-        endpoint["id"],
-        receiver.url.replace("127.0.0.1", "[::1]"),
-    )
-    await send(hantar, account)
-
-    async def refused() -> list[Any]:
-        rows = await deliveries(hantar, account, endpoint, "pending")
-        return [row for row in rows if row["attempts"] == 1]
-
-    [row] = await eventually(refused)
-    assert row["last_status"] is None
-    assert "may not reach" in row["last_error"]
-
-
 async def test_another_accounts_endpoint_is_not_there(hantar: Hantar, receiver: Receiver) -> None:
     endpoint = await listen(hantar, await hantar.account(), receiver.url)
     account = await hantar.account()
@@ -244,3 +201,106 @@ async def test_another_accounts_endpoint_is_not_there(hantar: Hantar, receiver: 
     ):
         answer = await hantar.call(method, path + suffix, account, json=body)
         assert (answer.status, answer.json["code"]) == (404, "not_found"), (method, suffix)
+
+
+async def refused_once(hantar: Hantar, account: Account, endpoint: Any) -> Any:
+    """Its one delivery, once it was refused for the first time."""
+
+    async def look() -> list[Any]:
+        rows = await deliveries(hantar, account, endpoint, "pending")
+        return [row for row in rows if row["attempts"] == 1]
+
+    [row] = await eventually(look)
+    return row
+
+
+async def test_an_endpoint_that_took_nothing_for_five_days_is_switched_off(
+    hantar: Hantar, receiver: Receiver
+) -> None:
+    account = await hantar.account()
+    endpoint = await listen(hantar, account, receiver.url, events=["message.delivered"])
+    receiver.status = 503
+    await send(hantar, account)
+    await refused_once(hantar, account, endpoint)
+
+    async def failing_for(days: int) -> Any:
+        """The endpoint after one more refusal."""
+        before = len(receiver.calls)
+        await hantar.pool.execute(
+            "UPDATE webhook_endpoints SET failing_since = now() - make_interval(days => $1)", days
+        )
+        await hantar.pool.execute("UPDATE webhook_deliveries SET due_at = now()")
+
+        async def noted() -> Any:
+            rows = await deliveries(hantar, account, endpoint, "pending")
+            return len(receiver.calls) > before and rows[0]["attempts"] == len(receiver.calls)
+
+        await eventually(noted)
+        return (await hantar.get(f"/webhook-endpoints/{endpoint['id']}", account)).json["data"]
+
+    assert (await failing_for(4))["is_active"]
+    off = await failing_for(6)
+    assert (off["is_active"], off["disabled_reason"]) == (False, "nothing was taken for 5 days")
+
+
+async def test_what_was_given_up_comes_again_when_it_is_asked_for(
+    hantar: Hantar, receiver: Receiver
+) -> None:
+    account = await hantar.account()
+    endpoint = await listen(hantar, account, receiver.url, events=["message.delivered"])
+    path = f"/webhook-endpoints/{endpoint['id']}/replay"
+    receiver.status = 500
+    ids = await send(hantar, account)
+    await refused_once(hantar, account, endpoint)
+    # As after all its tries.
+    await hantar.pool.execute(
+        "UPDATE webhook_deliveries SET state = 'failed', attempts = 8, created_at = now() - "
+        "interval '2 days'"
+    )
+    long_ago, ancient = "2026-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"
+    late = await hantar.post(path, account, {"since": "9999-12-31T23:59:59-12:00"})
+    assert late.json["data"] == {"replayed": 0, "more": False}
+    other = await hantar.post(path, await hantar.account(), {"since": ancient})
+    assert (other.status, other.json["code"]) == (404, "not_found")
+    receiver.status = 200
+    again = await hantar.post(path, account, {"since": long_ago})
+    assert again.json["data"] == {"replayed": 1, "more": False}
+    await delivered(hantar, receiver, ids)
+    assert (await hantar.post(path, account, {"since": ancient})).json["data"]["replayed"] == 0
+
+
+@pytest.mark.parametrize("form", ["3000", "date", "soon", "-5", "9" * 30])
+async def test_a_wish_is_heard_in_both_its_forms(
+    hantar: Hantar, receiver: Receiver, form: str
+) -> None:
+    account = await hantar.account()
+    endpoint = await listen(hantar, account, receiver.url, events=["message.delivered"])
+    now = datetime.now(UTC)
+    wish = format_datetime(now + timedelta(seconds=3000), usegmt=True) if form == "date" else form
+    receiver.status, receiver.headers = 429, {"Retry-After": wish}
+    await send(hantar, account)
+    row = await refused_once(hantar, account, endpoint)
+    waits = datetime.fromisoformat(row["due_at"]) - datetime.fromisoformat(row["last_at"])
+    sound = form in ("3000", "date")
+    assert (2900 if sound else 5) <= waits.total_seconds() <= (3001 if sound else 60)
+
+
+async def test_answers_to_commands_come_to_no_webhook(
+    dsn: str, pool: Pool, vhost: str, receiver: Receiver
+) -> None:
+    await declare(vhost, SHARDS, timeout_seconds=30)
+    servers: dict[str, Any] = {"database_url": dsn, "amqp_url": vhost}
+    async for hantar in run_app(dsn, pool, webhook_allow="127.0.0.0/8", **servers):
+        account = await hantar.account()
+        await listen(hantar, account, receiver.url, events=["*"])
+        async with asyncio.timeout(30), await aio_pika.connect(vhost) as connection:
+            channel = await connection.channel()
+            events = await channel.get_exchange(EVENTS)
+            for key in ("command.accepted", "command.rejected"):
+                body = json.dumps({"account": account.id, "command": "1"}).encode()
+                message = aio_pika.Message(body, message_id=f"{key}-1")
+                await events.publish(message, key)
+        ids = await send(hantar, account)
+        await delivered(hantar, receiver, ids)
+        kinds = {document["type"].partition(".")[0] for document in receiver.documents()}
+        assert kinds == {"message"}

@@ -79,10 +79,14 @@ RETURNING d.id, d.event_id, d.type, d.state, d.attempts, d.due_at, d.last_at, d.
     d.last_error, d.created_at
 
 -- name: replay_failed
--- Deliver once more what failed since then.
+-- Deliver once more what failed of the events since then, the oldest first and a bounded number.
 WITH again AS (
     UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due_at = now()
-    WHERE endpoint_id = $1 AND state = 'failed' AND created_at >= $2
+    WHERE id IN (
+        SELECT d.id FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id
+        WHERE e.account_id = $1 AND e.id = $2 AND d.state = 'failed' AND d.created_at >= $3
+        ORDER BY d.id LIMIT $4
+    )
     RETURNING 1
 )
 SELECT count(*) FROM again
@@ -105,11 +109,11 @@ ON CONFLICT (endpoint_id, event_id) DO NOTHING
 -- The next deliveries to make, at most so many of each endpoint; an endpoint that fails is tried
 -- singly. They are this process's until `due_at`; then somebody else may try.
 WITH open AS (
-    SELECT e.id, CASE WHEN e.failures >= $3 THEN LEAST(1 - b.count, 1) ELSE $2 - b.count END AS room
+    SELECT e.id, CASE WHEN e.failures >= $3 THEN 1 ELSE $2 END - COALESCE(b.count, 0) AS room
     FROM webhook_endpoints e
-    CROSS JOIN LATERAL (
-        SELECT count(*) FROM unnest($1::bigint[]) AS busy (id) WHERE busy.id = e.id
-    ) b
+    LEFT JOIN (
+        SELECT id, count(*) FROM unnest($1::bigint[]) AS busy (id) GROUP BY id
+    ) b ON b.id = e.id
     WHERE e.is_active AND COALESCE(e.closed_until <= now(), true)
 ), due AS MATERIALIZED (
     SELECT d.id
