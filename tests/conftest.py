@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 from service.embedded import EmbeddedPostgres
 from tests.database import dsn, empty_dsn, pool, template_database
 from tests.servers.chromium import find_chromium, running_chromium
+from tests.servers.node_packages import NODE_FOLDERS, node_modules
 from tests.servers.packages import PackagesMissingError
 from tests.servers.rabbitmq import RabbitNode
 from tests.system import hantar
@@ -36,6 +37,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         if "browser" in needed:
             find_chromium()
+        for fixture in NODE_FOLDERS.keys() & needed:
+            node_modules(NODE_FOLDERS[fixture])
         if "rabbit_node" in needed:
             session.config.stash[RABBIT_NODE] = node = RabbitNode()
             node.launch()
