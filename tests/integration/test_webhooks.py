@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import aio_pika
 import pytest
 from standardwebhooks import Webhook
 
-from service.bus.topology import EVENTS, declare
 from service.store.pool import Pool
-from tests.database import SHARDS
 from tests.servers.webhook_receiver import Receiver, receiving
 from tests.system import Account, Hantar, eventually, run_app
 
@@ -283,24 +279,3 @@ async def test_a_wish_is_heard_in_both_its_forms(
     waits = datetime.fromisoformat(row["due_at"]) - datetime.fromisoformat(row["last_at"])
     sound = form in ("3000", "date")
     assert (2900 if sound else 5) <= waits.total_seconds() <= (3001 if sound else 60)
-
-
-async def test_answers_to_commands_come_to_no_webhook(
-    dsn: str, pool: Pool, vhost: str, receiver: Receiver
-) -> None:
-    await declare(vhost, SHARDS, timeout_seconds=30)
-    servers: dict[str, Any] = {"database_url": dsn, "amqp_url": vhost}
-    async for hantar in run_app(dsn, pool, webhook_allow="127.0.0.0/8", **servers):
-        account = await hantar.account()
-        await listen(hantar, account, receiver.url, events=["*"])
-        async with asyncio.timeout(30), await aio_pika.connect(vhost) as connection:
-            channel = await connection.channel()
-            events = await channel.get_exchange(EVENTS)
-            for key in ("command.accepted", "command.rejected"):
-                body = json.dumps({"account": account.id, "command": "1"}).encode()
-                message = aio_pika.Message(body, message_id=f"{key}-1")
-                await events.publish(message, key)
-        ids = await send(hantar, account)
-        await delivered(hantar, receiver, ids)
-        kinds = {document["type"].partition(".")[0] for document in receiver.documents()}
-        assert kinds == {"message"}
