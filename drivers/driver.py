@@ -20,6 +20,8 @@ class Scope(StrEnum):
     RECIPIENT = "recipient"
     DEVICE = "device"
     TEMPLATE = "template"
+    #: the devices that speak under one credential
+    CREDENTIAL = "credential"
     ACCOUNT = "account"
 
 
@@ -54,16 +56,19 @@ class Retry:
     counts: bool = True
     #: the provider wants fewer calls of this device: its rate is halved, and grows back by itself
     slows: bool = False
-    #: nothing in the scope, a device or an account, is tried again until somebody resumes it
+    #: nothing in the scope, which has devices, is tried again until somebody resumes them
     pauses: bool = False
+    #: a sentence for who asks why
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Refused for good."""
+    """Refused for good; one of a template stops the campaign that sends it."""
 
     code: str
     detail: str
+    scope: Scope = Scope.MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Action(StrEnum):
     RETRY = "retry"
     #: everything in the rule's scope waits, then goes on
     HOLD = "hold"
-    #: everything in the rule's scope, a device or an account, waits until a person resumes it
+    #: every device in the rule's scope waits until a person resumes it
     PAUSE = "pause"
     #: refused for good
     FAIL = "fail"
@@ -107,7 +112,7 @@ class Rule:
     def outcome(self, note: str = "") -> Retry | Failed:
         """The decision on a message that met it; the note goes behind the sentence."""
         if self.action is Action.FAIL:
-            return Failed(self.name, f"{self.sentence}{note}")
+            return Failed(self.name, f"{self.sentence}{note}", self.scope)
         return Retry(
             self.name,
             self.after_seconds,
@@ -115,6 +120,7 @@ class Rule:
             self.counts,
             slows=self.slows,
             pauses=self.action is Action.PAUSE,
+            detail=f"{self.sentence}{note}",
         )
 
 
@@ -134,6 +140,17 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """What else waits because of a callback, for so many seconds; None: until it is resumed.
+
+    What waits for a template without an end is the campaign that sends it.
+    """
+
+    scope: Scope
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """A provider's later word on a message; may repeat, arrive late or out of order."""
 
@@ -144,6 +161,7 @@ class Callback:
     provider_id: str | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    holds: Holds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +178,38 @@ class Inbound:
     kind: str = "text"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the provider thinks of a device, in its own words; None is not said."""
+
+    device_id: int
+    at: datetime
+    quality: str | None = None
+    #: to how many people it may write first within a day
+    messaging_limit: str | None = None
+    phone: str | None = None
+    #: whether it is all that there is to say
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateStanding:
+    """What the provider says of a template of its own, as a device heard it."""
+
+    device_id: int
+    name: str
+    language: str
+    status: str
+    at: datetime
+    reason: str | None = None
+    #: whether what waits for it may go on
+    sendable: bool = False
+
+
+#: What a driver is called back with.
+Called = Callback | Inbound | Standing | TemplateStanding
+
+
 async def _no_settings(_: int) -> Mapping[str, str]:
     return {}
 
@@ -169,7 +219,7 @@ class Host:
     """What a driver is given at start."""
 
     #: returns when what was called back can no longer be lost
-    call_back: Callable[[Sequence[Callback | Inbound]], Awaitable[None]]
+    call_back: Callable[[Sequence[Called]], Awaitable[None]]
     #: an asyncpg pool, for drivers that keep a memory of their own
     pool: Any
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -196,8 +246,8 @@ class Receiver(Protocol):
 
     def receive(
         self, body: bytes, headers: Mapping[str, str], devices: KnownDevices
-    ) -> Sequence[Callback | Inbound]:
-        """What the provider says of messages of these devices; raises NotGenuine."""
+    ) -> Sequence[Called]:
+        """What the provider says of these devices and their messages; raises NotGenuine."""
         ...
 
 
@@ -230,6 +280,8 @@ class Kind:
     settings: type[msgspec.Struct]
     #: of the settings, those that are sealed and never shown
     secrets: frozenset[str] = frozenset()
+    #: of these, the one that devices share which speak under one credential
+    credential: str | None = None
     #: limits of a device that asks for none, by their names in the API
     limits: Mapping[str, float] = field(default_factory=dict)
     #: the settings without which a device cannot send; None: a phone has to be linked by a code

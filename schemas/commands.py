@@ -40,6 +40,10 @@ class CallbackItem(msgspec.Struct, omit_defaults=True):
     provider_id: str | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    #: what else it concerns: a recipient, a template, a device, a credential or an account
+    scope: str | None = None
+    #: for so long; None: until somebody resumes it
+    hold_seconds: float | None = None
 
 
 class InboundItem(msgspec.Struct, omit_defaults=True):
@@ -53,8 +57,35 @@ class InboundItem(msgspec.Struct, omit_defaults=True):
     kind: str = "text"
 
 
+class StandingItem(msgspec.Struct, omit_defaults=True):
+    """What a provider thinks of a device; null is not said."""
+
+    device_id: int
+    at: datetime
+    quality: str | None = None
+    messaging_limit: str | None = None
+    phone: str | None = None
+    #: whether it is all that there is to say
+    complete: bool = False
+
+
+class TemplateItem(msgspec.Struct, omit_defaults=True):
+    """What a provider says of a template of its own, as a device heard it."""
+
+    device_id: int
+    name: str
+    language: str
+    status: str
+    at: datetime
+    reason: str | None = None
+    #: whether what waits for it may go on
+    sendable: bool = False
+
+
 class Callbacks(msgspec.Struct, omit_defaults=True):
     """What a driver was called back with, durable before the provider gets its answer."""
 
     statuses: list[CallbackItem] = []
     inbound: list[InboundItem] = []
+    standings: list[StandingItem] = []
+    templates: list[TemplateItem] = []

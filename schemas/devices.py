@@ -163,6 +163,8 @@ class Connection(msgspec.Struct, omit_defaults=True):
     phone: str | Unset | None = UNSET
     #: what Meta says of the number's quality, as far as it has
     quality: str | Unset | None = UNSET
+    #: to how many people the number may write first within a day, in Meta's words
+    messaging_limit: str | Unset | None = UNSET
     since: Time | Unset = UNSET
 
 
@@ -194,12 +196,14 @@ def single_status(driver: str, row: Row | None) -> Connection:
     """The connection of a driver that is reached with a token."""
     if row is None:
         return Connection(driver, state="not_configured")
+    standing = orjson.loads(row["standing"] or "{}")
     return Connection(
         driver,
         state=row["state"],
         id=row["id"],
         name=row["name"],
         phone=row["phone"],
-        quality=None,
+        quality=standing.get("quality"),
+        messaging_limit=standing.get("messaging_limit"),
         since=rfc3339(row["state_changed_at"]),
     )

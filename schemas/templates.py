@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -48,6 +49,14 @@ class TemplateChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     meta: MetaTwin | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class TwinStanding(msgspec.Struct):
+    """Meta's last word on the twin, as its webhooks told: APPROVED, PAUSED, REJECTED, …"""
+
+    status: str
+    reason: str | None
+    at: Time
+
+
 class Template(msgspec.Struct):
     """A message template; `variables` are the names in its placeholders."""
 
@@ -61,6 +70,7 @@ class Template(msgspec.Struct):
     meta: MetaTwin | None
     created_at: Time
     updated_at: Time
+    meta_standing: TwinStanding | None = None
 
 
 def content_of(row: Row) -> Content:
@@ -84,7 +94,16 @@ def template(row: Row) -> Template:
         meta=_read(row["meta"], MetaTwin),
         created_at=rfc3339(row["created_at"]),
         updated_at=rfc3339(row["updated_at"]),
+        meta_standing=_standing(row["standing"]),
     )
+
+
+def _standing(text: str | None) -> TwinStanding | None:
+    if text is None:
+        return None
+    found = orjson.loads(text)
+    at = rfc3339(datetime.fromisoformat(found["at"]))
+    return TwinStanding(found["status"], found["reason"], at)
 
 
 def _read(text: str | None, kind: Any) -> Any:

@@ -16,14 +16,33 @@ log = structlog.get_logger(__name__)
 
 #: Codes not known here that get a label of their own.
 UNKNOWN_LIMIT = 50
-_unknown: set[int] = set()
 
 #: Nothing of the request left: the device waits a moment, and the try does not count.
 NOT_REACHED = Retry("not_reached", None, Scope.DEVICE, counts=False)
 NO_ANSWER = Unconfirmed("no_answer")
 
 
-def outcome_of(answer: Answered) -> Outcome:
+class Codes:
+    """Counts the codes that come; of those not known here only so many by their own names."""
+
+    def __init__(self) -> None:
+        self._unknown: set[int] = set()
+
+    def count(self, code: int) -> Rule:
+        """The rule of a code that came, once it is counted and, when unknown, told aloud."""
+        rule = rule_of(code)
+        label = str(code)
+        if rule is UNKNOWN:
+            log.warning("meta_code_unknown", code=code)
+            if len(self._unknown) >= UNKNOWN_LIMIT and code not in self._unknown:
+                label = "other"
+            else:
+                self._unknown.add(code)
+        metrics.META_ERRORS.labels(label).inc()
+        return rule
+
+
+def outcome_of(answer: Answered, codes: Codes) -> Outcome:
     """What an answer says of the message.
 
     Meta's own word that it failed is believed whatever the HTTP status; a 5xx without it, or a
@@ -32,7 +51,7 @@ def outcome_of(answer: Answered) -> Outcome:
     document = _object(answer.body)
     code = _code(document)
     if code is not None:
-        if count(code) is UNKNOWN and answer.status >= 500:
+        if codes.count(code) is UNKNOWN and answer.status >= 500:
             return NO_ANSWER
         return outcome_by(rule_of(code), code)
     if 200 <= answer.status < 300:
@@ -40,20 +59,6 @@ def outcome_of(answer: Answered) -> Outcome:
         return Sent(provider_id) if provider_id else NO_ANSWER
     rule = rule_of_status(answer.status)
     return NO_ANSWER if rule is None else outcome_by(rule, answer.status)
-
-
-def count(code: int) -> Rule:
-    """The rule of a code that came, once it is counted and, when unknown, told aloud."""
-    rule = rule_of(code)
-    label = str(code)
-    if rule is UNKNOWN:
-        log.warning("meta_code_unknown", code=code)
-        if len(_unknown) >= UNKNOWN_LIMIT and code not in _unknown:
-            label = "other"
-        else:
-            _unknown.add(code)
-    metrics.META_ERRORS.labels(label).inc()
-    return rule
 
 
 def outcome_by(rule: Rule, code: int) -> Outcome:

@@ -113,6 +113,16 @@ class Calls:
                 raise NotAllowed from None
             raise NotSent(type(error).__name__) from None
 
+    async def get(self, path: str) -> Answered:
+        """The answer to a question, which changes nothing; raises NoAnswer."""
+        try:
+            async with self._session.get(
+                f"{self._base_url}{path}", allow_redirects=False
+            ) as response:
+                return Answered(response.status, await _read(response))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswer(type(error).__name__) from None
+
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()

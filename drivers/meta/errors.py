@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from drivers.driver import Action, Rule, Scope
 
-_M, _R, _D, _T, _A = Scope.MESSAGE, Scope.RECIPIENT, Scope.DEVICE, Scope.TEMPLATE, Scope.ACCOUNT
+_M, _R, _D, _T = Scope.MESSAGE, Scope.RECIPIENT, Scope.DEVICE, Scope.TEMPLATE
+_C, _A = Scope.CREDENTIAL, Scope.ACCOUNT
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 
 
@@ -31,7 +32,7 @@ def _fail(name: str, sentence: str, scope: Scope = _M) -> Rule:
 
 _TOKEN = _pause(
     "token_refused",
-    _A,
+    _C,
     "Meta does not accept the access token, or it lacks a permission: renew it, then resume.",
 )
 _SERVER = _retry("meta_unavailable", "Meta had a passing fault; the message is tried again.")
@@ -53,13 +54,7 @@ _BUSY = _hold(
     "The number sends faster than Meta allows; it slows down by itself.",
     slows=True,
 )
-_CALL_LIMIT = _hold(
-    "call_limit",
-    _A,
-    5 * _MINUTE,
-    "The hourly limit of calls is used up; sending goes on later.",
-    slows=True,
-)
+_CALLS = "The hourly limit of calls is used up; sending goes on later."
 
 OUTSIDE_WINDOW = 131047
 
@@ -71,14 +66,14 @@ RULES: dict[int, Rule] = {
     1: _SERVER,
     2: _SERVER,
     3: _TOKEN,
-    4: _CALL_LIMIT,
+    4: _hold("call_limit", _C, 5 * _MINUTE, _CALLS, slows=True),
     10: _TOKEN,
     33: _fail("no_such_number", "Meta does not know the phone number id of this device."),
     100: _INVALID,
     190: _TOKEN,
     **dict.fromkeys(range(200, 300), _TOKEN),
     368: _LOCKED,
-    80007: _CALL_LIMIT,
+    80007: _hold("call_limit", _A, 5 * _MINUTE, _CALLS, slows=True),
     130429: _BUSY,
     130472: _fail(
         "recipient_in_experiment",

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 KIND = Kind(
     Settings,
     secrets=frozenset({"access_token", "app_secret", "verify_token"}),
+    credential="access_token",
     limits={"per_second": 80.0, "pair_seconds": 6.0},
     needs=frozenset({"phone_number_id", "access_token"}),
 )

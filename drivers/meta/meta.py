@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
 from drivers.driver import Host, Report, Send
-from drivers.meta.answers import NO_ANSWER, outcome_by, outcome_of
+from drivers.meta.answers import NO_ANSWER, Codes, outcome_by, outcome_of
 from drivers.meta.calls import Calls, NoAnswer, NotAllowed, NotSent
-from drivers.meta.errors import OUTSIDE_WINDOW, rule_of
+from drivers.meta.errors import rule_of
 from drivers.meta.marks import mark
-from drivers.meta.payloads import OutsideWindow, payload
+from drivers.meta.payloads import Choice, choose, payload
+from drivers.meta.standings import Named, Standings, blocked
 from drivers.meta.windows import open_windows
 
 log = structlog.get_logger(__name__)
@@ -30,13 +31,16 @@ class Meta:
     def __init__(self) -> None:
         self._calls: dict[str, Calls] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._codes = Codes()
         self._closing = False
 
     async def start(self, host: Host) -> None:
-        """Nothing is connected before the first message."""
+        """Nothing is waited for."""
         self._host = host
         self._base_url = host.settings["base_url"]
         self._version = host.settings["api_version"]
+        self._standings = Standings(host, self._version, self._calls_of)
+        self._standings.start()
 
     async def send(self, batch: Sequence[Send], report: Report) -> None:
         """Call for each message by itself; a slow one holds up no other."""
@@ -44,18 +48,24 @@ class Meta:
         number, token = device.get("phone_number_id"), device.get("access_token")
         if self._closing or not number or not token:
             return
-        calls = self._calls.get(token)
-        if calls is None:
-            calls = self._calls[token] = Calls(self._base_url, token)
+        calls = self._calls_of(token)
         path = f"/{self._version}/{number}/messages"
         # Without webhooks nobody here hears what persons write.
         heard = await self._windows(batch) if device.get("app_secret") else None
+        choices = {
+            send.message_id: choose(send, None if heard is None else send.phone in heard)
+            for send in batch
+        }
+        refused = await self._blocked(batch[0].device_id, choices.values())
         tasks = []
         for send in batch:
-            body = self._payload(send, None if heard is None else send.phone in heard)
-            if body is None:
-                _refuse(send, report)
+            choice = choices[send.message_id]
+            code = refused.get(choice.named) if choice.named else choice.refused
+            if code is not None:
+                _refuse(send, report, code)
             else:
+                proof = mark(self._host.secret, send.device_id, send.message_id, send.attempt)
+                body = payload(send, proof, choice)
                 sending = self._send_one(calls, path, send, body, report)
                 tasks.append(asyncio.create_task(sending, name="meta:send"))
         self._in_flight.update(tasks)
@@ -65,6 +75,16 @@ class Meta:
             for task in tasks:
                 task.cancel()
             self._in_flight.difference_update(tasks)
+
+    def _calls_of(self, token: str) -> Calls:
+        calls = self._calls.get(token)
+        if calls is None:
+            calls = self._calls[token] = Calls(self._base_url, token)
+        return calls
+
+    async def _blocked(self, device_id: int, choices: Iterable[Choice]) -> dict[Named, int]:
+        named = {choice.named for choice in choices if choice.named is not None}
+        return await blocked(self._host.pool, device_id, sorted(named)) if named else {}
 
     async def _windows(self, batch: Sequence[Send]) -> set[str]:
         return await open_windows(
@@ -82,24 +102,18 @@ class Meta:
             log.warning("meta_no_answer", message_id=send.message_id, error=str(error))
             report.done(send, NO_ANSWER)
         else:
-            report.done(send, outcome_of(answer))
-
-    def _payload(self, send: Send, window_open: bool | None) -> bytes | None:
-        proof = mark(self._host.secret, send.device_id, send.message_id, send.attempt)
-        try:
-            return payload(send, proof, window_open=window_open)
-        except OutsideWindow:
-            return None
+            report.done(send, outcome_of(answer, self._codes))
 
     async def close(self) -> None:
         """Wait a moment for answers; what is still open then was taken or not, nobody knows."""
         self._closing = True
+        await self._standings.close()
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=CLOSE_SECONDS)
         await asyncio.gather(*(calls.close() for calls in self._calls.values()))
 
 
-def _refuse(send: Send, report: Report) -> None:
-    """Fail what Meta would refuse, without asking it."""
+def _refuse(send: Send, report: Report, code: int) -> None:
+    """What Meta would answer, without asking it."""
     if report.begin(send):
-        report.done(send, outcome_by(rule_of(OUTSIDE_WINDOW), OUTSIDE_WINDOW))
+        report.done(send, outcome_by(rule_of(code), code))

@@ -4,39 +4,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from drivers.driver import Send
+from drivers.meta.errors import OUTSIDE_WINDOW
 
 _GAP = re.compile(r"\s*[\r\n\t]\s*| {5,}")
 
 
-class OutsideWindow(Exception):
-    """Only an approved template may be sent to this person now, and the message names none."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of a message is sent: its approved template, its words or media, or nothing."""
+
+    template: Mapping[str, Any] | None = None
+    #: the code for which Meta would refuse it
+    refused: int | None = None
+
+    @property
+    def named(self) -> tuple[str, str] | None:
+        """The name and language of the template."""
+        return (self.template["name"], self.template["language"]) if self.template else None
 
 
-def payload(send: Send, mark: str, *, window_open: bool | None) -> bytes:
-    """The request that sends this message; raises OutsideWindow.
+def choose(send: Send, window_open: bool | None) -> Choice:
+    """What of the message goes to this person now.
 
     `options` of a message may hold `media`, and `meta`, the approved template of the same words. It
     goes instead of them unless the window is open, and always when it is no mere fallback. Where
     nobody knows of the window (None), Meta is left to judge words that have no template.
     """
-    options = send.options or {}
-    template = options.get("meta")
+    template = (send.options or {}).get("meta")
+    if template and not (window_open and template["fallback"]):
+        return Choice(template)
+    return Choice(refused=OUTSIDE_WINDOW if window_open is False else None)
+
+
+def payload(send: Send, mark: str, choice: Choice) -> bytes:
+    """The request that sends what was chosen of this message."""
     document: dict[str, Any] = {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
         "to": send.phone,
         "biz_opaque_callback_data": mark,
     }
-    if template and not (window_open and template["fallback"]):
-        document |= {"type": "template", "template": _template(template)}
-    elif window_open is False:
-        raise OutsideWindow
-    elif media := options.get("media"):
+    if choice.template is not None:
+        document |= {"type": "template", "template": _template(choice.template)}
+    elif media := (send.options or {}).get("media"):
         document |= {"type": media["type"], media["type"]: _media(media, send.body)}
     else:
         # A link is shown with a preview, as the app itself does.

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hmac
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from drivers.driver import Callback, Inbound, KnownDevices, NotGenuine
-from drivers.meta.answers import count
+from drivers.driver import (
+    Callback,
+    Called,
+    Inbound,
+    KnownDevices,
+    NotGenuine,
+    Standing,
+    TemplateStanding,
+)
+from drivers.meta.answers import Codes
 from drivers.meta.marks import read_mark
+from drivers.meta.standings import BLOCKING
 from drivers.meta.webhooks import (
     InboundNews,
     NotReadable,
+    QualityNews,
     StatusNews,
+    TemplateNews,
     accounts_in,
     news_in,
     read_document,
@@ -30,6 +41,7 @@ class MetaReceiver:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._codes = Codes()
 
     def challenge(self, query: Mapping[str, str], devices: KnownDevices) -> str:
         """Meta's challenge, when it knows the verify token of one of the devices."""
@@ -43,8 +55,8 @@ class MetaReceiver:
 
     def receive(
         self, body: bytes, headers: Mapping[str, str], devices: KnownDevices
-    ) -> Sequence[Callback | Inbound]:
-        """The statuses and inbound messages of a signed webhook; other kinds are counted."""
+    ) -> Sequence[Called]:
+        """What a signed webhook says of messages, numbers and templates; the rest is counted."""
         try:
             document = read_document(body)
         except NotReadable as error:
@@ -61,28 +73,36 @@ class MetaReceiver:
         good = {secret for secret in secrets if signed_by(body, signature, [secret])}
         if not good:
             raise NotGenuine("the signature is not that of an app of this account")
+        believed = {id_: each for id_, each in signers.items() if each.get("app_secret") in good}
         numbers: defaultdict[str, list[int]] = defaultdict(list)
-        for id_, settings in signers.items():
-            if settings.get("app_secret") in good:
-                numbers[settings.get("phone_number_id", "")].append(id_)
+        for id_, settings in believed.items():
+            numbers[settings.get("phone_number_id", "")].append(id_)
         news = news_in(document)
         for kind in news.others:
             metrics.META_WEBHOOKS.labels(kind if kind in _KINDS else "other").inc()
-        found: list[Callback | Inbound] = []
+        found: list[Called] = []
         for status in news.statuses:
             found += self._statuses(status, numbers[status.phone_number_id])
         for inbound in news.inbound:
             found += _inbound(inbound, numbers[inbound.phone_number_id])
+        for template in news.templates:
+            found += _template(template, believed)
+        for quality in news.quality:
+            found += _quality(quality, believed)
         return found
 
     def _statuses(self, news: StatusNews, devices: Sequence[int]) -> list[Callback]:
         if news.code is not None:
-            count(news.code)
+            self._codes.count(news.code)
         for device_id in devices:
             marked = read_mark(self._secret, device_id, news.mark)
             if marked is not None:
                 name, sentence = news.error or (None, None)
-                return [Callback(*marked, news.status, news.at, news.provider_id, name, sentence)]
+                return [
+                    Callback(
+                        *marked, news.status, news.at, news.provider_id, name, sentence, news.holds
+                    )
+                ]
         # Somebody sent it by hand, or with another program.
         metrics.META_WEBHOOKS.labels("foreign_status").inc()
         return []
@@ -96,4 +116,29 @@ def _inbound(news: InboundNews, devices: Sequence[int]) -> list[Inbound]:
     return [
         Inbound(device_id, news.phone, news.text, news.provider_id, news.at, news.kind)
         for device_id in devices
+    ]
+
+
+def _template(news: TemplateNews, devices: Iterable[int]) -> list[TemplateStanding]:
+    """Templates belong to the account: every number of it hears of them."""
+    return [
+        TemplateStanding(
+            id_,
+            news.name,
+            news.language,
+            news.status,
+            news.at,
+            news.reason,
+            sendable=news.status not in BLOCKING,
+        )
+        for id_ in devices
+    ]
+
+
+def _quality(news: QualityNews, devices: KnownDevices) -> list[Standing]:
+    """Only the phone is named, which is known here once it was read."""
+    return [
+        Standing(id_, news.at, news.quality, news.messaging_limit)
+        for id_, settings in devices.items()
+        if settings.get("phone", news.phone) == news.phone
     ]

@@ -15,7 +15,9 @@ from typing import Any
 
 import orjson
 
+from drivers.driver import Action, Holds, Rule, Scope
 from drivers.meta.errors import rule_of
+from drivers.meta.standings import phone_of, word
 from service.core.lifecycle import Status
 
 #: Statuses that say something of a message; `deleted`, `played` and what comes later do not.
@@ -51,6 +53,21 @@ class StatusNews:
         rule = rule_of(self.code)
         return rule.name, f"{rule.sentence} (code {self.code})"
 
+    @property
+    def holds(self) -> Holds | None:
+        """What else waits because of the code, which says the same as in an answer."""
+        return None if self.code is None else _holds(rule_of(self.code))
+
+
+def _holds(rule: Rule) -> Holds | None:
+    if rule.scope is Scope.MESSAGE or rule.action is Action.RETRY:
+        return None
+    if rule.action is Action.HOLD:
+        return Holds(rule.scope, rule.after_seconds)
+    if rule.action is Action.FAIL and rule.scope is not Scope.TEMPLATE:
+        return None
+    return Holds(rule.scope, None)
+
 
 @dataclass(frozen=True, slots=True)
 class InboundNews:
@@ -64,14 +81,40 @@ class InboundNews:
     kind: str = "text"
 
 
+@dataclass(frozen=True, slots=True)
+class TemplateNews:
+    """A word on a template of the business account."""
+
+    name: str
+    language: str
+    status: str
+    reason: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QualityNews:
+    """A word on a number; `phone` in E.164, as Meta does not name its id here."""
+
+    phone: str
+    event: str
+    messaging_limit: str | None
+    at: datetime
+
+    @property
+    def quality(self) -> str | None:
+        """What the event says of the quality, if it does."""
+        return "RED" if self.event == "FLAGGED" else None
+
+
 @dataclass(slots=True)
 class News:
     """All that one webhook holds; `others` are the kinds nothing is done about."""
 
     statuses: list[StatusNews] = field(default_factory=list)
     inbound: list[InboundNews] = field(default_factory=list)
-    templates: list[dict[str, Any]] = field(default_factory=list)
-    quality: list[dict[str, Any]] = field(default_factory=list)
+    templates: list[TemplateNews] = field(default_factory=list)
+    quality: list[QualityNews] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
 
@@ -106,23 +149,38 @@ def accounts_in(document: dict[str, Any]) -> set[str]:
 
 def numbers_in(document: dict[str, Any]) -> set[str]:
     """The phone numbers that it is about."""
-    return {number for _, value in _changes(document) if (number := _number(value)) is not None}
+    return {number for _, value, _ in _changes(document) if (number := _number(value)) is not None}
 
 
 def news_in(document: dict[str, Any]) -> News:
     """Everything in it; what is malformed or unknown is named in `others`, never an error."""
     news = News()
-    for kind, value in _changes(document):
+    for kind, value, at in _changes(document):
         number = _number(value)
         if kind == "messages" and number is not None:
             _messages(news, number, value)
-        elif kind == "message_template_status_update":
-            news.templates.append(value)
-        elif kind == "phone_number_quality_update":
-            news.quality.append(value)
+        elif kind == "message_template_status_update" and (template := _template(value, at)):
+            news.templates.append(template)
+        elif kind == "phone_number_quality_update" and (quality := _quality(value, at)):
+            news.quality.append(quality)
         else:
             news.others.append(kind)
     return news
+
+
+def _template(value: dict[str, Any], at: datetime) -> TemplateNews | None:
+    name, language = value.get("message_template_name"), value.get("message_template_language")
+    status = word(value.get("event"))
+    if not (isinstance(name, str) and isinstance(language, str) and status):
+        return None
+    return TemplateNews(name, language, status, word(value.get("reason")), at)
+
+
+def _quality(value: dict[str, Any], at: datetime) -> QualityNews | None:
+    phone, event = phone_of(value.get("display_phone_number")), word(value.get("event"))
+    limit = word(value.get("max_daily_conversations_per_business"))
+    limit = limit or word(value.get("current_limit"))
+    return QualityNews(phone, event, limit, at) if phone and event else None
 
 
 def _messages(news: News, number: str, value: dict[str, Any]) -> None:
@@ -145,11 +203,14 @@ def _messages(news: News, number: str, value: dict[str, Any]) -> None:
         news.inbound.append(InboundNews(number, provider_id, f"+{sender}", _text(item), at, kind))
 
 
-def _changes(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _changes(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], datetime]]:
     for entry in _dicts(document.get("entry")):
+        # Their clock may be ahead of ours, and then their word would stand against all later ones.
+        now = datetime.now(UTC)
+        at = min(_time(entry.get("time")) or now, now)
         for change in _dicts(entry.get("changes")):
             value = change.get("value")
-            yield str(change.get("field")), value if isinstance(value, dict) else {}
+            yield str(change.get("field")), value if isinstance(value, dict) else {}, at
 
 
 def _dicts(found: object) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.driver import Callback, Inbound, Send
+from drivers.driver import Called, Send
 from drivers.simulator.answers import Answer, Known, Owed
 
 #: A statement, or getting a connection, may take so long.
@@ -125,9 +125,7 @@ async def keep(connection: Any, calls: Sequence[Call], owed: Sequence[Owed]) -> 
     )
 
 
-async def pay(
-    pool: Any, call_back: Callable[[Sequence[Callback | Inbound]], Awaitable[None]]
-) -> bool:
+async def pay(pool: Any, call_back: Callable[[Sequence[Called]], Awaitable[None]]) -> bool:
     """Hand over callbacks that are due; whether there were any.
 
     They are owed until the other side has them. What another process is handing over is passed by.
@@ -135,7 +133,7 @@ async def pay(
     async with transaction(pool) as connection:
         rows = await connection.fetch(_DUE, PAY_LIMIT, timeout=TIMEOUT_SECONDS)
         if rows:
-            due: list[Callback | Inbound] = []
+            due: list[Called] = []
             for row in rows:
                 pack = _decode(row["body"])
                 due += pack.statuses

@@ -36,9 +36,9 @@ _SENT_OR_BETTER = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 class Hold:
     """What else has to wait, as an answer concerned more than its message."""
 
-    #: recipient, template, device or account
+    #: recipient, template, device, credential or account
     scope: str
-    #: None: until somebody resumes the device
+    #: None: until somebody resumes the devices, or with a template the campaign
     until: datetime | None
     code: str
 
@@ -60,7 +60,7 @@ class Change:
     reason: str | None = None
     #: 1 when the try counts towards the bound on attempts, 0 when not
     counted: int = 0
-    #: with status queued: what has to wait with it
+    #: what has to wait because of it
     hold: Hold | None = None
     #: set by `fold`, when it left out the changes that said so
     sent_at: datetime | None = None

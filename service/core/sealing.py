@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ KEY_BYTES = 32
 _VERSION = 1
 _ID_BYTES = 4
 _NONCE_BYTES = 12
+_MARK_CHARS = 32
 _HEAD_BYTES = 1 + _ID_BYTES + _NONCE_BYTES
 
 
@@ -58,6 +60,7 @@ class Seal:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = {_key_id(key): AESGCM(key) for key in keys}
         self._current = _key_id(keys[0]) if keys else None
+        self._marking = keys[0] if keys else b""
 
     def seal(self, text: str, purpose: str) -> bytes:
         """The text, sealed; raises NoKey."""
@@ -66,6 +69,13 @@ class Seal:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._keys[self._current].encrypt(nonce, text.encode(), purpose.encode())
         return bytes([_VERSION]) + self._current + nonce + sealed
+
+    def mark(self, text: str, purpose: str) -> str:
+        """The same for the same text under the first key, and nothing else can be told from it."""
+        if self._current is None:
+            raise NoKey
+        made = hmac.new(self._marking, f"mark {purpose} {text}".encode(), hashlib.sha256)
+        return made.hexdigest()[:_MARK_CHARS]
 
     def unseal(self, sealed: bytes, purpose: str) -> str:
         """The text; raises CannotUnseal."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
@@ -124,8 +124,11 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
     match outcome:
         case Sent(provider_id):
             return _change(claimed, Status.SENT, now, provider_id=_clean(provider_id)), None
-        case Failed(code, detail):
-            return _change(claimed, Status.FAILED, now, code=code, detail=detail), None
+        case Failed(code, detail, scope):
+            change = _change(claimed, Status.FAILED, now, code=code, detail=detail)
+            if scope is Scope.TEMPLATE:
+                change = replace(change, hold=Hold(scope, None, _clean(code)))
+            return change, None
         case Unconfirmed(code):
             return _change(claimed, Status.UNCONFIRMED, now, code=code), None
         case Retry(code, after_seconds, scope, counts):
@@ -136,7 +139,8 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
                 jitter=random.random(),
             )
             if isinstance(decision, GiveUp):
-                detail = f"given up after {claimed.attempts + 1} attempts"
+                given_up = f"Given up after {claimed.attempts + 1} attempts."
+                detail = f"{outcome.detail} {given_up}" if outcome.detail else given_up
                 return _change(claimed, Status.FAILED, now, code=code, detail=detail), None
             wide = scope is Scope.DEVICE
             until = now + timedelta(seconds=decision.after_seconds)
@@ -146,6 +150,7 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
                 Status.QUEUED,
                 now,
                 error_code=_clean(code),
+                error_detail=_clean(outcome.detail) if outcome.detail else None,
                 not_before=until,
                 reason="throttled" if wide else "held",
                 counted=1 if counts else 0,

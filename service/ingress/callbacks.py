@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 from aiohttp import web
 
-from drivers.driver import Callback, Inbound, NotGenuine, Receiver
+from drivers.driver import Called, NotGenuine, Receiver
 from schemas.problems import Problem, unavailable
 from service.bus.bus import PublishFailed
 from service.ingress.requests import READ_SECONDS, read_body
@@ -31,7 +31,7 @@ class CallbackDoors:
         self,
         receivers: Mapping[str, Receiver],
         settings: DeviceSettings,
-        call_back: Callable[[Sequence[Callback | Inbound]], Awaitable[None]],
+        call_back: Callable[[Sequence[Called]], Awaitable[None]],
     ) -> None:
         self._receivers = receivers
         self._settings = settings

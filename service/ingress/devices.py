@@ -204,6 +204,7 @@ class Devices:
             quiet=_quiet(body.quiet_hours),
             settings=plain,
             secrets=secrets,
+            credential=self._credential(kind, given, None),
         )
         account_id = request[CALLER].account_id
 
@@ -249,7 +250,8 @@ class Devices:
         self, row: Mapping[str, Any], values: Mapping[str, Any], quiet: Quiet | None
     ) -> store.Device:
         """The device as it shall be."""
-        given = _settings(self._kinds[row["driver"]], values.get("settings", {}))
+        kind = self._kinds[row["driver"]]
+        given = _settings(kind, values.get("settings", {}))
         settings = _merged(orjson.loads(row["settings"]), given.plain)
         limits = {name: row[name] for name in store.LIMITS}
         return store.Device(
@@ -260,6 +262,7 @@ class Devices:
             quiet=quiet if "quiet_hours" in values else _quiet(schema.quiet_hours(row)),
             settings=settings,
             secrets=_merged(orjson.loads(row["secrets"]), self._sealed(given.secret)),
+            credential=self._credential(kind, given, row["credential"]),
         )
 
     async def _follow(
@@ -334,6 +337,12 @@ class Devices:
             return Answer(200, encoded(schema.device(row)), entries)
 
         return await self._once.run(account_id, key, work)
+
+    def _credential(self, kind: Kind, given: _Given, before: str | None) -> str | None:
+        if kind.credential is None or kind.credential not in given.secret:
+            return before
+        text = given.secret[kind.credential]
+        return self._seal.mark(text, store.PURPOSE) if text else None
 
     def _sealed(self, secrets: Mapping[str, str | None]) -> dict[str, str | None]:
         """Each secret, sealed; raises the 503 Problem."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import structlog
@@ -13,10 +14,11 @@ from schemas.commands import CallbackItem, Callbacks, InboundItem
 from service import failpoints
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
-from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Status
+from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Hold, Status
 from service.core.text import storable
 from service.record.inbound import Inbound
 from service.record.recorder import Recorder
+from service.record.standing import Standings
 from service.store.pool import CONFLICTS, UNAVAILABLE
 
 log = structlog.get_logger(__name__)
@@ -33,10 +35,13 @@ _decode = msgspec.json.Decoder(Callbacks).decode
 class CallbackConsumer:
     """Applies callbacks from the bus; a delivery is acked once its changes are committed."""
 
-    def __init__(self, bus: Bus, recorder: Recorder, inbound: Inbound) -> None:
+    def __init__(
+        self, bus: Bus, recorder: Recorder, inbound: Inbound, standings: Standings
+    ) -> None:
         self._bus = bus
         self._recorder = recorder
         self._inbound = inbound
+        self._standings = standings
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
@@ -65,6 +70,10 @@ class CallbackConsumer:
         failpoints.hit("callbacks.received")
         if inbound:
             await _until_written(lambda: self._inbound.take(inbound))
+        if callbacks.standings or callbacks.templates:
+            await _until_written(
+                lambda: self._standings.take(callbacks.standings, callbacks.templates)
+            )
         if changes:
             await self._recorder.put(changes)
         failpoints.hit("callbacks.recorded")
@@ -95,6 +104,7 @@ def _change(item: CallbackItem) -> Change:
         provider_id=_clean(item.provider_id),
         error_code=_clean(item.error_code),
         error_detail=_clean(item.error_detail),
+        hold=_hold(item),
     )
 
 
@@ -102,6 +112,15 @@ def _checked(item: InboundItem) -> InboundItem:
     if not (0 < item.device_id < 2**63 and _PHONE.fullmatch(item.phone)):
         raise ValueError("no device or no phone")
     return item
+
+
+def _hold(item: CallbackItem) -> Hold | None:
+    if item.scope is None:
+        return None
+    until = None
+    if item.hold_seconds is not None:
+        until = datetime.now(UTC) + timedelta(seconds=item.hold_seconds)
+    return Hold(item.scope, until, _clean(item.error_code) or "")
 
 
 def _clean(text: str | None) -> str | None:

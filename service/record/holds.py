@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import asyncpg
 import structlog
 
+from service.campaigns import tell
 from service.core.lifecycle import Change
 from service.record.devices import change_state
+from service.store import campaigns as store
 from service.store import record
 from service.store.outbox import Entry
 from service.store.pool import Connection
@@ -33,11 +36,31 @@ async def hold(
     ending = [(id_, each) for id_, each in taking if each.until is not None]
     if ending:
         await record.hold(connection, ending)
-    endless = {(devices[id_], each.scope, each.code) for id_, each in taking if each.until is None}
-    events: list[Entry] = []
-    for device_id, scope, code in sorted(endless):
+    endless = [(id_, each) for id_, each in taking if each.until is None]
+    campaigns = {row["id"]: row["campaign_id"] for row in moved if row["campaign_id"] is not None}
+    stopping = {campaigns.get(id_): each.code for id_, each in endless if each.scope == "template"}
+    events = await _stop_campaigns(connection, stopping)
+    wide = {(devices[id_], each.scope, each.code) for id_, each in endless}
+    for device_id, scope, code in sorted(wide):
+        if scope == "template":
+            continue
         for stopped in await record.devices_in_scope(connection, device_id, scope):
             events += await stop_device(connection, stopped, code)
+    return events
+
+
+async def _stop_campaigns(connection: Connection, reasons: Mapping[int | None, str]) -> list[Entry]:
+    """Pause campaigns that send what cannot be sent, until somebody resumes them."""
+    ids = [id_ for id_ in reasons if id_ is not None]
+    if not ids:
+        return []
+    now = datetime.now(UTC)
+    events = []
+    for campaign_id in await store.pause_going(connection, ids):
+        reason = reasons[campaign_id]
+        metrics.CAMPAIGNS_STOPPED.labels(reason).inc()
+        log.error("campaign_stopped", campaign_id=campaign_id, reason=reason)
+        events.append(await tell(connection, campaign_id, now))
     return events
 
 

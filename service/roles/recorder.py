@@ -12,6 +12,7 @@ from service.record.dead import DeadCommands
 from service.record.inbound import Inbound
 from service.record.mails import Mails
 from service.record.sampler import Sampler
+from service.record.standing import Standings
 from service.record.sweeps import Sweeps
 from service.record.webhook_calls import WebhookCalls
 from service.record.webhook_feed import WebhookFeed
@@ -41,7 +42,7 @@ async def start_recorder(process: Process) -> None:
         OptOutWords(process.settings.all_opt_out_words),
         keeps_text=process.settings.inbound_text == "encrypted",
     )
-    callbacks = CallbackConsumer(process.bus, process.recorder, inbound)
+    callbacks = CallbackConsumer(process.bus, process.recorder, inbound, Standings(pool))
     await callbacks.start()
     stops.add("callbacks", callbacks.close)
     dead = DeadCommands(process.bus, pool)

@@ -192,6 +192,12 @@ async def set_status(connection: Connection, campaign_id: int, status: str) -> N
     await connection.execute(_SQL["set_status"], campaign_id, status)
 
 
+async def pause_going(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Pause those of these campaigns that go on and that nobody else is changing; which."""
+    rows = await connection.fetch(_SQL["pause_going"], ids)
+    return sorted(row["id"] for row in rows)
+
+
 async def told(connection: Connection, campaign_id: int) -> asyncpg.Record:
     """A campaign as its event tells of it."""
     row = await connection.fetchrow(_SQL["told"], campaign_id)

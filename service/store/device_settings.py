@@ -64,6 +64,8 @@ class DeviceSettings:
 
     def _open(self, device_id: int, row: asyncpg.Record) -> Mapping[str, str]:
         settings: dict[str, str] = orjson.loads(row["settings"])
+        if row["phone"] is not None:
+            settings["phone"] = row["phone"]
         try:
             return settings | unsealed(self._seal, row["secrets"])
         except CannotUnseal as error:

@@ -56,6 +56,8 @@ class Device:
     settings: Mapping[str, object] = field(default_factory=dict)
     #: sealed, in base64
     secrets: Mapping[str, str] = field(default_factory=dict)
+    #: a mark that devices share which speak under one credential
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +189,5 @@ def _values(device_id: int, device: Device, shards: int) -> tuple[object, ...]:
         quiet and quiet.timezone,
         orjson.dumps(device.settings).decode(),
         orjson.dumps(device.secrets).decode(),
+        device.credential,
     )

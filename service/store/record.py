@@ -94,7 +94,7 @@ async def hold(connection: Connection, holds: Sequence[tuple[int, Hold]]) -> Non
 
 
 async def devices_in_scope(connection: Connection, device_id: int, scope: str) -> list[int]:
-    """The device, or with the scope `account` all of its account that have the same driver."""
+    """The device, with wider scopes those of its driver under the same credential or account."""
     rows = await connection.fetch(_SQL["devices_in_scope"], device_id, scope)
     return [row["id"] for row in rows]
 

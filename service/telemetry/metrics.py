@@ -238,6 +238,11 @@ DEVICES_STOPPED = counter(
     "Devices taken out of use until somebody resumes them, by why.",
     reason=None,
 )
+CAMPAIGNS_STOPPED = counter(
+    "hantar_campaigns_stopped",
+    "Campaigns paused because their template cannot be sent, by why.",
+    reason=None,
+)
 WEBHOOKS = counter(
     "hantar_webhook_calls",
     "Calls of webhook endpoints, by result.",

@@ -147,7 +147,8 @@ class MetaSide:
     other_device_id = 8
     _secret = b"the installation's secret"
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._numbers = {
             device_id: Number(f"10{device_id}", "1022", f"token {device_id}", "app secret")
             for device_id in (self.device_id, self.other_device_id)
@@ -184,7 +185,7 @@ class MetaSide:
         self._sinks.append(sink)
         driver = DRIVERS["meta"]()
         settings = {"base_url": self._api.url, "api_version": "v24.0"}
-        await driver.start(Host(sink, None, settings, self._settings, self._secret))
+        await driver.start(Host(sink, self._pool, settings, self._settings, self._secret))
         return driver
 
     async def received(self) -> list[Received]:
@@ -231,7 +232,7 @@ def _marked(mark: str | None) -> tuple[int, int]:
 
 @asynccontextmanager
 async def _meta(pool: Pool) -> AsyncIterator[OtherSide]:
-    side = MetaSide()
+    side = MetaSide(pool)
     await side.open()
     yield side
     await side.close()

@@ -12,7 +12,15 @@ import pytest
 from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
 
-from drivers.driver import Callback, Driver, Failed, Inbound, Retry, Scope, Sent, Unconfirmed
+from drivers.driver import (
+    Called,
+    Driver,
+    Failed,
+    Retry,
+    Scope,
+    Sent,
+    Unconfirmed,
+)
 from drivers.registry import DRIVERS
 from service.core.lifecycle import Status
 from tests.contract.other_side import SIDES, OtherSide, Start, accepted_of, calls_of, ordinary
@@ -238,7 +246,7 @@ async def test_closing_is_bounded_while_a_callback_is_not_taken(
     reached = asyncio.Event()
 
     class Stuck(Sink):
-        async def __call__(self, called: Sequence[Callback | Inbound]) -> None:
+        async def __call__(self, called: Sequence[Called]) -> None:
             await super().__call__(called)
             reached.set()
             await asyncio.Event().wait()

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import count
 
-from drivers.driver import Callback, Driver, Inbound, Outcome, Send
+from drivers.driver import Callback, Called, Driver, Inbound, Outcome, Send
 from service.core.lifecycle import Status
 
 SOON_SECONDS = 10.0
@@ -75,10 +75,10 @@ class Sink(_News):
     def __init__(self, *, refusing: bool = False) -> None:
         super().__init__()
         self.refusing = refusing
-        self.refused: list[Callback | Inbound] = []
-        self.taken: list[Callback | Inbound] = []
+        self.refused: list[Called] = []
+        self.taken: list[Called] = []
 
-    async def __call__(self, called: Sequence[Callback | Inbound]) -> None:
+    async def __call__(self, called: Sequence[Called]) -> None:
         if self.refusing:
             self.refused += called
             self._tell()
@@ -117,6 +117,6 @@ async def send_one(driver: Driver, send: Send) -> Outcome:
     return await witness.outcome(send)
 
 
-def inbound_in(called: Sequence[Callback | Inbound]) -> list[Inbound]:
+def inbound_in(called: Sequence[Called]) -> list[Inbound]:
     """What persons wrote, among what was called back."""
     return [item for item in called if isinstance(item, Inbound)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from drivers.driver import Callback, Host, Inbound, Retry, Scope, Sent
+from drivers.driver import Called, Host, Retry, Scope, Sent
 from drivers.simulator import memory
 from drivers.simulator.simulator import Simulator
 from service.core.lifecycle import Status
@@ -46,7 +46,7 @@ async def test_a_process_whose_callbacks_are_not_taken_holds_up_no_other(pool: P
     stuck = asyncio.Event()
 
     class Stuck(Sink):
-        async def __call__(self, called: Sequence[Callback | Inbound]) -> None:
+        async def __call__(self, called: Sequence[Called]) -> None:
             await super().__call__(called)
             stuck.set()
             await asyncio.Event().wait()

@@ -88,6 +88,16 @@ WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE
 -- Bring it to another status.
 UPDATE campaigns SET status = $2 WHERE id = $1
 
+-- name: pause_going
+-- Pause those that go on. One that somebody else holds is left out: its next message says it again.
+UPDATE campaigns SET status = 'paused'
+WHERE id IN (
+    SELECT id FROM campaigns
+    WHERE id = ANY($1::bigint[]) AND status IN ('scheduled', 'dispatching')
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id
+
 -- name: told
 -- A campaign as it is told of.
 SELECT id, account_id, name, status, reference, total, pending, unfit, started_at, statuses

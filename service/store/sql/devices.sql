@@ -4,7 +4,7 @@ SELECT d.id, d.account_id, d.name, d.driver, d.phone, d.state AS stored_state,
     device_state(d) AS state, d.state_changed_at, d.is_default, d.portfolio, d.per_second,
     d.per_minute, d.per_hour, d.per_day, d.pair_seconds, d.new_recipients_per_day,
     d.jitter_seconds, d.warm_up_days, d.quiet_start, d.quiet_end, d.quiet_timezone, d.settings,
-    d.secrets, d.created_at, d.updated_at
+    d.secrets, d.credential, d.standing, d.created_at, d.updated_at
 FROM devices d
 WHERE d.id = $1 AND ($2::bigint IS NULL OR d.account_id = $2) AND d.deleted_at IS NULL
 
@@ -14,7 +14,7 @@ SELECT d.id, d.account_id, d.name, d.driver, d.phone, d.state AS stored_state,
     device_state(d) AS state, d.state_changed_at, d.is_default, d.portfolio, d.per_second,
     d.per_minute, d.per_hour, d.per_day, d.pair_seconds, d.new_recipients_per_day,
     d.jitter_seconds, d.warm_up_days, d.quiet_start, d.quiet_end, d.quiet_timezone, d.settings,
-    d.secrets, d.created_at, d.updated_at
+    d.secrets, d.standing, d.created_at, d.updated_at
 FROM devices d
 WHERE ($1::bigint IS NULL OR d.account_id = $1) AND d.deleted_at IS NULL
     AND ($2::bigint IS NULL OR d.id < $2)
@@ -36,11 +36,11 @@ SELECT nextval(pg_get_serial_sequence('devices', 'id'))
 -- A new device; the first of an account becomes its default.
 INSERT INTO devices (id, account_id, driver, state, name, is_default, portfolio, shard, per_second,
     per_minute, per_hour, per_day, pair_seconds, new_recipients_per_day, jitter_seconds,
-    warm_up_days, quiet_start, quiet_end, quiet_timezone, settings, secrets)
+    warm_up_days, quiet_start, quiet_end, quiet_timezone, settings, secrets, credential)
 VALUES ($1, $2, $3, $4, $5,
     $6 OR NOT EXISTS (
         SELECT FROM devices WHERE account_id = $2 AND is_default AND deleted_at IS NULL),
-    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 
 -- name: clear_default
 -- No device of the account is its default.
@@ -53,7 +53,8 @@ UPDATE devices d SET
     name = $2, is_default = $3, portfolio = $4, shard = $5, per_second = $6, per_minute = $7,
     per_hour = $8, per_day = $9, pair_seconds = $10, new_recipients_per_day = $11,
     jitter_seconds = $12, warm_up_days = $13, quiet_start = $14, quiet_end = $15,
-    quiet_timezone = $16, settings = $17, secrets = $18, updated_at = now(),
+    quiet_timezone = $16, settings = $17, secrets = $18, credential = $19,
+    updated_at = now(),
     fence = CASE WHEN d.shard = $5 THEN d.fence ELSE d.fence + 1 + (
         SELECT former.epoch - next.epoch FROM shard_leases former, shard_leases next
         WHERE former.shard = d.shard AND next.shard = $5) END,
@@ -63,7 +64,8 @@ WHERE d.id = $1
 
 -- name: delete
 -- Forget a device and its secrets; its messages that wait are skipped as they come up.
-UPDATE devices SET deleted_at = now(), updated_at = now(), is_default = false, secrets = '{}'
+UPDATE devices SET deleted_at = now(), updated_at = now(), is_default = false, secrets = '{}',
+    credential = NULL
 WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL
 RETURNING id
 
@@ -97,8 +99,8 @@ SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1)
 
 -- name: of_driver
 -- Every device of a driver, with what its provider knows it by.
-SELECT id, settings, secrets FROM devices WHERE driver = $1 AND deleted_at IS NULL ORDER BY id
+SELECT id, settings, secrets, phone FROM devices WHERE driver = $1 AND deleted_at IS NULL ORDER BY id
 
 -- name: settings
 -- What the provider of a device knows it by.
-SELECT settings, secrets FROM devices WHERE id = $1 AND deleted_at IS NULL
+SELECT settings, secrets, phone FROM devices WHERE id = $1 AND deleted_at IS NULL

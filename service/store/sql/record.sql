@@ -122,7 +122,7 @@ RETURNING id
 
 -- name: hold
 -- Let wait what is in the scope of these messages' answers: a recipient or a template of a device,
--- a device, or an account. What ends later stays as it is.
+-- a device, those of one credential, or an account. What ends later stays as it is.
 WITH wanted AS MATERIALIZED (
     SELECT m.account_id, m.device_id, n.scope, n.until, n.code,
         CASE n.scope WHEN 'recipient' THEN m.phone
@@ -138,17 +138,24 @@ WITH wanted AS MATERIALIZED (
         hold_until = GREATEST(h.hold_until, EXCLUDED.hold_until), code = EXCLUDED.code
 ), of_devices AS (
     UPDATE devices d SET hold_until = GREATEST(d.hold_until, w.until)
-    FROM (SELECT device_id, max(until) AS until FROM wanted WHERE scope = 'device' GROUP BY 1) w
-    WHERE d.id = w.device_id
+    FROM (
+        SELECT o.id, max(w.until) AS until
+        FROM wanted w JOIN devices s ON s.id = w.device_id
+        JOIN devices o ON o.id = s.id OR (w.scope = 'credential' AND o.credential = s.credential)
+        WHERE w.scope IN ('device', 'credential') GROUP BY o.id
+    ) w
+    WHERE d.id = w.id
 )
 UPDATE accounts a SET hold_until = GREATEST(a.hold_until, w.until)
 FROM (SELECT account_id, max(until) AS until FROM wanted WHERE scope = 'account' GROUP BY 1) w
 WHERE a.id = w.account_id
 
 -- name: devices_in_scope
--- The device, or with the scope `account` all of its account that have the same driver.
+-- The device, with the scope `credential` all that speak under the same one, or with the scope
+-- `account` all of its account that have the same driver.
 SELECT o.id FROM devices d JOIN devices o
     ON o.id = d.id OR ($2 = 'account' AND o.account_id = d.account_id AND o.driver = d.driver)
+        OR ($2 = 'credential' AND o.credential = d.credential AND o.driver = d.driver)
 WHERE d.id = $1 AND o.deleted_at IS NULL ORDER BY o.id
 
 -- name: put_event

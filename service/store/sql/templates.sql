@@ -3,7 +3,8 @@
 INSERT INTO templates (account_id, name, slug, body, is_active, media, meta)
 VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb)
 ON CONFLICT (account_id, slug) DO NOTHING
-RETURNING id, name, slug, body, is_active, media, meta, created_at, updated_at
+RETURNING id, name, slug, body, is_active, media, meta, created_at, updated_at,
+    template_standing(account_id, meta) AS standing
 
 -- name: slugs
 -- The slugs of an account that begin with this one.
@@ -11,12 +12,14 @@ SELECT slug FROM templates WHERE account_id = $1 AND starts_with(slug, $2)
 
 -- name: one
 -- A template of this account.
-SELECT id, name, slug, body, is_active, media, meta, created_at, updated_at
+SELECT id, name, slug, body, is_active, media, meta, created_at, updated_at,
+    template_standing(account_id, meta) AS standing
 FROM templates WHERE account_id = $1 AND id = $2
 
 -- name: page
 -- The templates of an account, newest first.
-SELECT id, name, slug, body, is_active, media, meta, created_at, updated_at
+SELECT id, name, slug, body, is_active, media, meta, created_at, updated_at,
+    template_standing(account_id, meta) AS standing
 FROM templates
 WHERE account_id = $1 AND ($2::bigint IS NULL OR id < $2) AND (is_active OR NOT $5)
 ORDER BY id DESC LIMIT $3 OFFSET $4
@@ -38,7 +41,8 @@ UPDATE templates SET
     meta = CASE WHEN 'meta' = ANY($3) THEN $9::jsonb ELSE meta END,
     updated_at = now()
 WHERE account_id = $1 AND id = $2
-RETURNING id, name, slug, body, is_active, media, meta, created_at, updated_at
+RETURNING id, name, slug, body, is_active, media, meta, created_at, updated_at,
+    template_standing(account_id, meta) AS standing
 
 -- name: delete
 -- Forget a template; messages made from it stay.

@@ -69,6 +69,7 @@ async def test_the_cloud_api_has_one_status(hantar: Hantar) -> None:
         "name": "Ready",
         "phone": None,
         "quality": None,
+        "messaging_limit": None,
     }
     await hantar.call("PATCH", f"/api/v1/devices/{ready}", account, json={"is_default": True})
     assert (await status(hantar, account))["driver"] == "meta"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -53,4 +54,4 @@ async def account(hantar: Hantar, number: Number) -> Account:
     assert answer.status == 201, answer.json
     assert answer.json["data"]["state"] == "ready"
     await hear(hantar, account, [PHONE])
-    return account
+    return replace(account, device_id=answer.json["data"]["id"])

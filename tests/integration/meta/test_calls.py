@@ -11,11 +11,11 @@ import pytest
 
 from drivers.driver import Send
 from drivers.meta.calls import Answered, Calls, NoAnswer, NotAllowed, NotSent
-from drivers.meta.payloads import payload
+from drivers.meta.payloads import Choice, payload
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
 
 PHONE = "+60123456789"
-BODY = payload(Send(7, 1, 1, 1, PHONE, "Salam"), "7.1", window_open=True)
+BODY = payload(Send(7, 1, 1, 1, PHONE, "Salam"), "7.1", Choice())
 
 
 def allow() -> bool:

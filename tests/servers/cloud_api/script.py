@@ -57,7 +57,8 @@ class Number:
     #: calls a second in any window of one second, as 130429 has it; None is no limit
     per_second: int | None = None
     quality_rating: str = "GREEN"
-    messaging_limit_tier: str = "TIER_1K"
+    messaging_limit_tier: str | None = "TIER_1K"
+    portfolio_limit: str | None = "TIER_2K"
     #: phones that wrote within 24 hours; None: every phone did
     windows: set[str] | None = None
     taken_at: deque[float] = field(default_factory=deque)

@@ -6,22 +6,24 @@ import orjson
 import pytest
 
 from drivers.driver import Action, Failed, Outcome, Retry, Scope, Sent, Unconfirmed
-from drivers.meta.answers import outcome_of
+from drivers.meta.answers import Codes, outcome_of
 from drivers.meta.calls import Answered
 from drivers.meta.errors import RULES
 
 MESSAGE, RECIPIENT = Scope.MESSAGE, Scope.RECIPIENT
-DEVICE, TEMPLATE, ACCOUNT = Scope.DEVICE, Scope.TEMPLATE, Scope.ACCOUNT
+DEVICE, TEMPLATE = Scope.DEVICE, Scope.TEMPLATE
+CREDENTIAL, ACCOUNT = Scope.CREDENTIAL, Scope.ACCOUNT
 
 #: The action, its scope, and whether the try counts.
 EXPECTED: dict[int, tuple[Action, Scope, bool]] = {
     **dict.fromkeys([1, 2, 131000, 131016, 135000], (Action.RETRY, MESSAGE, True)),
     **dict.fromkeys([131052, 131053, 137000], (Action.RETRY, MESSAGE, True)),
-    **dict.fromkeys([4, 80007], (Action.HOLD, ACCOUNT, False)),
+    4: (Action.HOLD, CREDENTIAL, False),
+    80007: (Action.HOLD, ACCOUNT, False),
     **dict.fromkeys([130429, 131048, 131057], (Action.HOLD, DEVICE, False)),
     131056: (Action.HOLD, RECIPIENT, False),
     **dict.fromkeys([132015, 132069], (Action.HOLD, TEMPLATE, False)),
-    **dict.fromkeys([0, 3, 10, 190, *range(200, 300), 131005], (Action.PAUSE, ACCOUNT, False)),
+    **dict.fromkeys([0, 3, 10, 190, *range(200, 300), 131005], (Action.PAUSE, CREDENTIAL, False)),
     **dict.fromkeys([368, 131031, 131042, 131064], (Action.PAUSE, ACCOUNT, False)),
     **dict.fromkeys([131037, 131045, 133010, 133016], (Action.PAUSE, DEVICE, False)),
     **dict.fromkeys([130472, 130497, 131026, 131030], (Action.FAIL, RECIPIENT, False)),
@@ -35,7 +37,7 @@ EXPECTED: dict[int, tuple[Action, Scope, bool]] = {
 
 
 def answered(status: int, document: object) -> Outcome:
-    return outcome_of(Answered(status, orjson.dumps(document)))
+    return outcome_of(Answered(status, orjson.dumps(document)), Codes())
 
 
 def error(code: object) -> dict[str, object]:
@@ -73,7 +75,9 @@ def test_a_code_is_explained_in_a_sentence(code: int) -> None:
 
 def test_an_unknown_code_is_tried_a_few_times() -> None:
     outcome = answered(400, error(999_999))
-    assert outcome == Retry("unknown_error", None, Scope.MESSAGE, counts=True)
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.scope, outcome.counts) == ("unknown_error", MESSAGE, True)
+    assert outcome.after_seconds is None
 
 
 @pytest.mark.parametrize("document", [error(999_999), {}, [], "x", {"error": "what"}])
@@ -86,7 +90,7 @@ def test_a_server_error_without_a_known_code_is_in_doubt(document: object) -> No
     [b"", b"<html>", b"[]", b"{}", b'{"messages":[]}', b'{"messages":[{"id":""}]}', b"\xff"],
 )
 def test_a_success_without_an_id_is_in_doubt(body: bytes) -> None:
-    assert isinstance(outcome_of(Answered(200, body)), Unconfirmed)
+    assert isinstance(outcome_of(Answered(200, body), Codes()), Unconfirmed)
 
 
 def test_a_success_names_the_message() -> None:
@@ -94,6 +98,6 @@ def test_a_success_names_the_message() -> None:
 
 
 def test_too_many_requests_without_a_code_hold_the_device() -> None:
-    outcome = outcome_of(Answered(429, b"slow down"))
+    outcome = outcome_of(Answered(429, b"slow down"), Codes())
     assert isinstance(outcome, Retry)
     assert (outcome.scope, outcome.counts) == (DEVICE, False)
