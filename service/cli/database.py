@@ -44,7 +44,7 @@ def fails_in_one_line(work: Coroutine[None, None, Result]) -> Result:
 
 async def open_database() -> Pool:
     """A connection to the database of this version, to be closed; raises one of FAILED."""
-    dsn = _dsn()
+    dsn = database_address()
     await migrations.check(dsn)
     return await open_pool(dsn, name="command line", size=1)
 
@@ -58,7 +58,8 @@ async def _run(work: Callable[[Connection], Awaitable[Result]]) -> Result:
         await pool.close()
 
 
-def _dsn() -> str:
+def database_address() -> str:
+    """Where the database is; ClickException when nothing says so."""
     settings = load()
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()

@@ -6,8 +6,10 @@ import click
 
 from service.cli.dead import dead
 from service.cli.device_qr import device_qr
+from service.cli.doctor import doctor
 from service.cli.operate import account, credit, device, key, messages
 from service.cli.run import check_config, migrate, run
+from service.cli.top import top
 from service.cli.upstream import upstream
 from service.embedded import EmbeddedPostgresError
 from service.settings import SettingsError, misspelt
@@ -36,6 +38,8 @@ def main() -> None:
 main.add_command(run)
 main.add_command(migrate)
 main.add_command(check_config)
+main.add_command(doctor)
+main.add_command(top)
 main.add_command(account)
 main.add_command(key)
 main.add_command(credit)

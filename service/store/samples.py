@@ -94,3 +94,9 @@ async def database(connection: Connection) -> asyncpg.Record:
     """How busy the server is."""
     [row] = await connection.fetch(_SQL["database"])
     return row
+
+
+async def top(connection: Connection, *, seconds: float, most: int) -> list[asyncpg.Record]:
+    """What devices did in the last seconds, those with most to do first."""
+    newest = await connection.fetchval(_SQL["newest_message"])
+    return await connection.fetch(_SQL["top"], newest - NEWEST_MESSAGES, newest, seconds, most)

@@ -105,3 +105,33 @@ SELECT
     pg_database_size(current_database()) AS bytes,
     COALESCE((SELECT max(n_dead_tup) FROM pg_stat_user_tables), 0) AS dead_rows
 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+
+-- name: top
+-- What devices do right now, those with most to do first: it looks at the newest messages, between
+-- these ids, and at what is parked.
+WITH recent AS (
+    SELECT device_id,
+        count(*) FILTER (WHERE sent_at > now() - make_interval(secs => $3)) AS sent,
+        count(*) FILTER (WHERE status = 'sending') AS sending,
+        count(*) FILTER (WHERE status = 'unconfirmed') AS unconfirmed,
+        count(*) FILTER (WHERE failed_at > now() - interval '5 minutes') AS failed,
+        (array_agg(error_code ORDER BY id DESC) FILTER (WHERE error_code IS NOT NULL))[1] AS error,
+        GREATEST(EXTRACT(epoch FROM now() - min(COALESCE(send_at, created_at))
+            FILTER (WHERE status = 'queued')), 0)::double precision AS oldest_seconds
+    FROM messages WHERE id BETWEEN $1 AND $2 GROUP BY device_id
+), waiting AS (
+    SELECT device_id, count(*) AS parked, count(*) FILTER (WHERE not_before <= now()) AS due
+    FROM parked GROUP BY device_id
+)
+SELECT d.id, d.name, d.driver, d.shard, device_state(d) AS state, w.reason,
+    LEAST(d.per_second, d.per_minute / 60.0)::double precision AS most, r.sent / $3 AS rate,
+    COALESCE(r.sending, 0) AS sending, COALESCE(p.due, 0) AS due, COALESCE(p.parked, 0) AS parked,
+    r.oldest_seconds, COALESCE(r.unconfirmed, 0) AS unconfirmed, COALESCE(r.failed, 0) AS failed,
+    r.error
+FROM devices d
+LEFT JOIN recent r ON r.device_id = d.id
+LEFT JOIN waiting p ON p.device_id = d.id
+LEFT JOIN LATERAL device_wait(d) w ON true
+WHERE d.deleted_at IS NULL
+ORDER BY COALESCE(r.sent, 0) + COALESCE(p.due, 0) DESC, d.id
+LIMIT $4

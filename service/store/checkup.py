@@ -1,0 +1,37 @@
+"""The statements of `hantar doctor` that nobody else needs."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from service.store.pool import Connection
+from service.store.queries import load
+
+_SQL = load("checkup")
+
+
+async def shards(connection: Connection) -> int:
+    """How many shards the installation was made with; 0 when it was not set up."""
+    found: int | None = await connection.fetchval(_SQL["shards"])
+    return found or 0
+
+
+async def invalid_indexes(connection: Connection) -> list[str]:
+    """Indexes that a failed build left behind."""
+    return [row["name"] for row in await connection.fetch(_SQL["invalid_indexes"])]
+
+
+async def clock(connection: Connection) -> float:
+    """The database's time, in seconds of the epoch."""
+    seconds: float = await connection.fetchval(_SQL["clock"])
+    return seconds
+
+
+async def broken_devices(connection: Connection) -> list[asyncpg.Record]:
+    """Devices that only a person can mend: id, state and reason."""
+    return await connection.fetch(_SQL["broken_devices"])
+
+
+async def sealed_devices(connection: Connection) -> list[asyncpg.Record]:
+    """Devices with sealed secrets: id and secrets."""
+    return await connection.fetch(_SQL["sealed_devices"])
