@@ -11,7 +11,7 @@ import time
 
 from tests.fault import cases
 from tests.fault.case import CASES, Outcome, run_case
-from tests.fault.servers import Servers
+from tests.fault.servers import ClusterServers, Servers
 
 COLUMNS = (
     "acknowledged",
@@ -42,16 +42,24 @@ def line(outcome: Outcome) -> str:
 
 async def run(numbers: list[str], seed: int) -> list[Outcome]:
     servers = Servers()
+    cluster: ClusterServers | None = None
     outcomes = []
     try:
         await servers.start()
+        if any(CASES[number].cluster for number in numbers):
+            cluster = ClusterServers(servers)
+            await cluster.start()
         say(f"{'case':<6} {'':<5} {' '.join(COLUMNS)} in flight after  time")
         for number in numbers:
-            outcomes.append(await run_case(CASES[number], servers, seed))
+            case = CASES[number]
+            on = cluster if case.cluster and cluster else servers
+            outcomes.append(await run_case(case, on, seed))
             say(line(outcomes[-1]))
             for violation in outcomes[-1].report.violations:
                 say(f"       {violation}")
     finally:
+        if cluster is not None:
+            await cluster.close()
         await servers.close()
     return outcomes
 

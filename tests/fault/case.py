@@ -36,6 +36,8 @@ class Case:
     about_requests: bool = False
     #: credits that a tenant was granted other than by default, set by the case itself
     settle_seconds: float = SETTLE_SECONDS
+    #: on three RabbitMQ nodes
+    cluster: bool = False
 
 
 @dataclass
@@ -64,12 +66,17 @@ def add(case: Case) -> None:
 
 
 def case(
-    number: str, what: str, *, about_requests: bool = False, settle_seconds: float = SETTLE_SECONDS
+    number: str,
+    what: str,
+    *,
+    about_requests: bool = False,
+    settle_seconds: float = SETTLE_SECONDS,
+    cluster: bool = False,
 ) -> Callable[[Run], Run]:
     """Make a function a case."""
 
     def known(run: Run) -> Run:
-        add(Case(number, what, run, about_requests, settle_seconds))
+        add(Case(number, what, run, about_requests, settle_seconds, cluster))
         return run
 
     return known

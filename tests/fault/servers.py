@@ -14,7 +14,9 @@ import asyncpg
 
 from service.cli.run import prepare_database
 from service.embedded import EmbeddedPostgres
+from tests.fault.proxy import Proxy
 from tests.servers.rabbitmq import RabbitNode
+from tests.servers.rabbitmq_cluster import RabbitCluster
 
 SHARDS = 2
 TEMPLATE = "hantar_template"
@@ -116,6 +118,28 @@ class Servers:
             await asyncio.sleep(seconds)
         finally:
             os.kill(pid, signal.SIGCONT)
+
+
+class ClusterServers(Servers):
+    """The same PostgreSQL with three RabbitMQ nodes, and a proxy that leads to those that serve."""
+
+    def __init__(self, base: Servers) -> None:
+        self.postgres = base.postgres
+        self.cluster = RabbitCluster()
+        self.rabbit = self.cluster.nodes[0]
+        self._balancer = Proxy(self.cluster.port)
+
+    async def start(self) -> None:
+        await self.cluster.start()
+        await self._balancer.start()
+
+    async def close(self) -> None:
+        await self._balancer.close()
+        self.cluster.close()
+
+    def amqp_url(self, vhost: str, *, port: int | None = None) -> str:
+        url = self.rabbit.amqp_url(vhost)
+        return url.replace(f":{self.rabbit.amqp_port}/", f":{port or self._balancer.port}/")
 
 
 def _children(pid: int) -> list[int]:

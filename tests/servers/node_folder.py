@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,14 @@ CONFIG = """\
 [{{rabbit, [{{tcp_listeners, [{{"{host}", {amqp}}}]}},
            {{vm_memory_high_watermark, {{absolute, 1073741824}}}},
            {{disk_free_limit, 50000000}},
-           {{collect_statistics_interval, 1000}}]}},
+           {cluster}{{collect_statistics_interval, 1000}}]}},
  {{rabbitmq_management, [{{tcp_config, [{{ip, "{host}"}}, {{port, {management}}}]}}]}}].
 """
+#: Members of a cluster stop when they see no majority of it; leaders are spread over them.
+CLUSTER = """\
+{{cluster_nodes, {{[{members}], disc}}}}, {{cluster_partition_handling, pause_minority}},
+           {{queue_leader_locator, <<"balanced">>}}, """
+COOKIE = "HANTARTESTS"
 # One scheduler that sleeps when idle: the machine belongs to the tests.
 ERLANG_ARGUMENTS = (
     "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
@@ -34,16 +40,27 @@ exec "$BINDIR/erlexec" "$@"
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Nodes that find each other by one epmd."""
+
+    members: tuple[str, ...]
+    epmd_port: int
+
+
 class NodeFolder:
     """Folder, ports and environment of one node, on RabbitMQ as it was found."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(
+        self, installation: Installation, place: int = 0, cluster: Cluster | None = None
+    ) -> None:
         # RabbitMQ's scripts break on spaces, which any other place may have.
         self.path = Path(tempfile.mkdtemp(prefix="hantar-rabbitmq-", dir="/tmp"))
         self.output = self.path / "output"
-        self.amqp_port, self.management_port, self._distribution_port, self.epmd_port = free_ports(
-            4
-        )
+        self.amqp_port, self.management_port, self._distribution_port, epmd_port = free_ports(4)
+        self.epmd_port = cluster.epmd_port if cluster else epmd_port
+        self.name = cluster.members[place] if cluster else "hantar@localhost"
+        self._cluster = cluster
         self._search = [str(self.path / "bin"), os.environ.get("PATH", "/usr/bin:/bin")]
         self._libraries: list[str] = []
         self.server = str(installation.scripts / "rabbitmq-server")
@@ -72,7 +89,7 @@ class NodeFolder:
             "PATH": ":".join(self._search),
             "LD_LIBRARY_PATH": ":".join(self._libraries),
             "LC_ALL": "C.UTF-8",
-            "RABBITMQ_NODENAME": "hantar@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(self.amqp_port),
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
@@ -101,11 +118,14 @@ class NodeFolder:
 
     def _write(self) -> None:
         cookie = self.path / ".erlang.cookie"
-        cookie.write_text("HANTARTESTS")
+        cookie.write_text(COOKIE)
         cookie.chmod(0o400)
         (self.path / "enabled_plugins").write_text("[rabbitmq_management].\n")
         ports = {"amqp": self.amqp_port, "management": self.management_port}
-        (self.path / "advanced.config").write_text(CONFIG.format(host=HOST, **ports))
+        members = ", ".join(f"'{name}'" for name in self._cluster.members) if self._cluster else ""
+        cluster = CLUSTER.format(members=members) if members else ""
+        config = CONFIG.format(host=HOST, cluster=cluster, **ports)
+        (self.path / "advanced.config").write_text(config)
 
 
 def free_ports(count: int) -> list[int]:

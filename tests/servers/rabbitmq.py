@@ -18,7 +18,7 @@ import aiohttp
 import yarl
 
 from service.embedded.bound import bound
-from tests.servers.node_folder import HOST, NodeFolder
+from tests.servers.node_folder import HOST, Cluster, NodeFolder
 from tests.servers.rabbitmq_program import find_rabbitmq
 
 USER: Final = "guest"
@@ -36,8 +36,9 @@ class RabbitNode:
     Start it on a thread that lives as long as the node is needed: Linux ends it with that thread.
     """
 
-    def __init__(self) -> None:
-        self._folder = NodeFolder(find_rabbitmq())
+    def __init__(self, place: int = 0, cluster: Cluster | None = None) -> None:
+        self._folder = NodeFolder(find_rabbitmq(), place, cluster)
+        self._has_epmd = place == 0
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -51,6 +52,16 @@ class RabbitNode:
         """Where everything of the node is, until close."""
         return self._folder.path
 
+    @property
+    def name(self) -> str:
+        """What Erlang knows it by."""
+        return self._folder.name
+
+    @property
+    def amqp_port(self) -> int:
+        """Where it takes clients."""
+        return self._folder.amqp_port
+
     def amqp_url(self, vhost: str = "/") -> str:
         """The AMQP address of a vhost on this node."""
         port = self._folder.amqp_port
@@ -63,11 +74,16 @@ class RabbitNode:
 
     def launch(self) -> None:
         """Starts the node without waiting for it."""
-        if not self._epmd:
+        if self._has_epmd and not self._epmd:
             # Ours, in the foreground: the one Erlang would start stays behind for ever.
             port = str(self._folder.epmd_port)
             self._epmd = self._spawn([self._folder.epmd, "-port", port, "-address", HOST])
         self._server = self._spawn([self._folder.server])
+
+    @property
+    def open(self) -> bool:
+        """Whether clients can connect."""
+        return self._accepts_amqp()
 
     def await_ready(self) -> None:
         """Waits until the AMQP port is open and the node reports no alarm."""
@@ -132,7 +148,7 @@ class RabbitNode:
         """Runs rabbitmqctl, for what the management API cannot do; it takes over a second."""
         output = await asyncio.to_thread(
             subprocess.run,
-            [str(Path(self._folder.server).with_name("rabbitmqctl")), *arguments],
+            [str(Path(self._folder.server).with_name("rabbitmqctl")), "-n", self.name, *arguments],
             cwd=self.folder,
             env=self._folder.environment,
             capture_output=True,

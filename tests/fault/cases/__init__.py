@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fault.cases import broker, database, devices, events, kills, provider, requests
+from tests.fault.cases import broker, cluster, database, devices, events, kills, provider, requests
 
-__all__ = ["broker", "database", "devices", "events", "kills", "provider", "requests"]
+__all__ = ["broker", "cluster", "database", "devices", "events", "kills", "provider", "requests"]
