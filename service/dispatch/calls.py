@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from drivers.driver import Driver, Outcome, Retry, Unconfirmed
+from service.core.circuit import Circuit
 from service.core.lifecycle import Change, Status
 from service.dispatch.attempt import Attempt, Planned, call, change_after
 from service.dispatch.holds import DeviceHolds
@@ -42,6 +43,7 @@ class Calls:
         self._driver = driver
         self._outcomes = outcomes
         self._holds = holds
+        self._circuit = Circuit()
         self.in_flight = 0
         #: batches in a row that were claimed and not called
         self.lapsed = 0
@@ -108,10 +110,22 @@ class Calls:
         change, hold_seconds = change_after(plan, outcome)
         if hold_seconds is not None:
             self._holds.hold(self._device.id, hold_seconds)
+        if isinstance(outcome, Unconfirmed):
+            self._unanswered(plan)
+        else:
+            self._circuit.answered()
         if isinstance(outcome, Retry) and outcome.slows:
             self._slow_down(plan)
         self._done_with(plan)
         self._outcomes.add(change, plan.entry)
+
+    def _unanswered(self, plan: Planned) -> None:
+        """A device that looks connected and never answers is left alone, and reported."""
+        seconds = self._circuit.failed(plan.at, time.monotonic())
+        if seconds is not None:
+            log.error("device_does_not_answer", device_id=self._device.id, seconds=seconds)
+            metrics.UNANSWERED.labels(self._device.driver).inc()
+            self._holds.hold(self._device.id, seconds)
 
     def _slow_down(self, plan: Planned) -> None:
         now, throttle = time.monotonic(), plan.pacer.throttle

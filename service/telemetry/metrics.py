@@ -243,6 +243,11 @@ CAMPAIGNS_STOPPED = counter(
     "Campaigns paused because their template cannot be sent, by why.",
     reason=None,
 )
+UNANSWERED = counter(
+    "hantar_devices_unanswered",
+    "Times a device was left alone for a while as call after call got no answer, by driver.",
+    driver=DRIVERS,
+)
 WEBHOOKS = counter(
     "hantar_webhook_calls",
     "Calls of webhook endpoints, by result.",

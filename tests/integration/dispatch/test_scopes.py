@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.core.circuit import FAILURES, FIRST_SECONDS
 from tests.integration.dispatch.calls import calls_of, send
 from tests.system import Account, Hantar, eventually
 
@@ -108,3 +109,18 @@ async def test_what_only_a_person_can_mend_stops_the_device_until_it_is_resumed(
     for id_ in (first, late):
         await hantar.until(account, id_, "delivered")
     assert await state(account.device_id) == "ready"
+
+
+async def test_a_device_whose_calls_nobody_answers_is_left_alone_for_a_while(
+    hantar: Hantar,
+) -> None:
+    account, stranger = await hantar.account(), await hantar.account()
+    silent = [await send(hantar, account, "+601155500002") for _ in range(FAILURES)]
+    for id_ in silent:
+        await hantar.until(account, id_, "unconfirmed", "sent", "delivered")
+    after = await send(hantar, account, ONE)
+    other = await send(hantar, stranger, ONE)
+    await hantar.until(stranger, other, "delivered")
+    assert (await hantar.message(account, after))["waiting"]["reason"] == "held"
+    await hantar.until(account, after, "delivered")
+    assert await gap(hantar, silent[-1], after) >= FIRST_SECONDS
