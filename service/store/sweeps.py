@@ -18,6 +18,7 @@ UNPOINTED_LIMIT = 20_000
 DOUBTS_LIMIT = 500
 EXPIRED_LIMIT = 1000
 ANSWERS_LIMIT = 5000
+RECIPIENTS_LIMIT = 2000
 
 
 async def park_unpointed(pool: Pool, *, older_than_seconds: float) -> int:
@@ -104,6 +105,11 @@ async def drop_answers(pool: Pool) -> None:
 async def drop_holds(pool: Pool) -> None:
     """Forget what need not wait any more."""
     await pool.execute(_SQL["drop_holds"])
+
+
+async def forget_recipients(pool: Pool) -> None:
+    """Forget whom budgets need not know any more, RECIPIENTS_LIMIT of each group at a time."""
+    await pool.execute(_SQL["forget_recipients"], RECIPIENTS_LIMIT)
 
 
 async def ensure_partitions(pool: Pool) -> int:

@@ -96,6 +96,28 @@ DELETE FROM idempotency WHERE ctid IN (
 -- What need not wait any more.
 DELETE FROM holds WHERE hold_until < now()
 
+-- name: forget_recipients
+-- Forget the recipients of budget groups that no claim has come to since they were to be forgotten;
+-- a group that a claim counts in at this moment is left to it.
+WITH groups AS MATERIALIZED (
+    SELECT g.name FROM budget_groups g
+    WHERE g.recipients > 0 AND EXISTS (
+        SELECT FROM budget_recipients r
+        WHERE r.budget_group = g.name AND r.forget_at < now() - interval '1 hour')
+    FOR NO KEY UPDATE SKIP LOCKED
+), forgotten AS (
+    DELETE FROM budget_recipients r USING groups g CROSS JOIN LATERAL (
+        SELECT o.phone FROM budget_recipients o
+        WHERE o.budget_group = g.name AND o.forget_at < now() - interval '1 hour'
+        ORDER BY o.forget_at LIMIT $1
+    ) o
+    WHERE r.budget_group = g.name AND r.phone = o.phone
+    RETURNING r.budget_group
+)
+UPDATE budget_groups g SET recipients = g.recipients - n.recipients
+FROM (SELECT budget_group, count(*) AS recipients FROM forgotten GROUP BY budget_group) n
+WHERE g.name = n.budget_group
+
 -- name: ensure_partitions
 -- The partition of the messages to come.
 SELECT ensure_message_partitions()

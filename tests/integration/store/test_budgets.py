@@ -13,6 +13,7 @@ import pytest
 
 from service.dispatch.claims import CLAIM_SECONDS
 from service.store import claims as store
+from service.store import sweeps
 from service.store.pool import Pool
 from tests.integration.store.rows import put_messages
 from tests.integration.store.workers import WORKER, take_all
@@ -207,7 +208,12 @@ async def test_one_recipient_is_called_once_in_the_pair_s_time(
 async def test_new_recipients_are_counted_over_the_devices_of_a_portfolio(
     pool: Pool, account: Account
 ) -> None:
-    other = await make_account(pool)
+    second = await pool.fetchval(
+        "INSERT INTO devices (account_id, name, driver, state, shard)"
+        " VALUES ($1, 'second', 'simulator', 'ready', 0) RETURNING id",
+        account.id,
+    )
+    other = Account(account.id, account.key, second)
     epochs = await take_all(pool, WORKER)
     for each in (account, other):
         await limit(pool, each.device_id, new_recipients_per_day=3, portfolio="p")
@@ -220,14 +226,41 @@ async def test_new_recipients_are_counted_over_the_devices_of_a_portfolio(
     known = await put_to(pool, account, "+60123000001", 2)
     [fresh] = await put_to(pool, account, "+60129999999")
     assert await verdicts(pool, [fresh, *known], epochs) == ["new_recipients", "claimed", "claimed"]
-    count = await pool.fetchval("SELECT recipients FROM budget_groups WHERE name = 'portfolio:p'")
+    count = await pool.fetchval("SELECT max(recipients) FROM budget_groups")
     assert count == 3 == await pool.fetchval("SELECT count(*) FROM budget_recipients")
     # A day later all of them are forgotten.
     await let_pass(pool, DAY_SECONDS + SPAN_SECONDS)
     more = await put_to(pool, account, "+60128888888", 2)
     assert await verdicts(pool, [fresh, *more], epochs) == ["claimed"] * 3
-    count = await pool.fetchval("SELECT recipients FROM budget_groups WHERE name = 'portfolio:p'")
+    count = await pool.fetchval("SELECT max(recipients) FROM budget_groups")
     assert count == 2 == await pool.fetchval("SELECT count(*) FROM budget_recipients")
+
+
+async def test_a_portfolio_of_the_same_name_of_another_account_is_another(
+    pool: Pool, account: Account
+) -> None:
+    other = await make_account(pool)
+    epochs = await take_all(pool, WORKER)
+    for each in (account, other):
+        await limit(pool, each.device_id, new_recipients_per_day=1, portfolio="p")
+        assert await verdicts(pool, await put_messages(pool, each), epochs) == ["claimed"]
+
+
+async def test_whom_no_budget_wants_to_know_is_forgotten_without_a_claim(
+    pool: Pool, account: Account
+) -> None:
+    epochs = await take_all(pool, WORKER)
+    await limit(pool, account.device_id, new_recipients_per_day=5)
+    ids = await put_messages(pool, account, 3)
+    assert await verdicts(pool, ids, epochs) == ["claimed"] * 3
+    await let_pass(pool, DAY_SECONDS)
+    await sweeps.forget_recipients(pool)
+    known = "SELECT count(*), max(recipients) FROM budget_recipients, budget_groups"
+    assert [tuple(row) for row in await pool.fetch(known)] == [(3, 3)]
+    await let_pass(pool, HOUR_SECONDS + SPAN_SECONDS)
+    await sweeps.forget_recipients(pool)
+    assert await pool.fetchval("SELECT count(*) FROM budget_recipients") == 0
+    assert await pool.fetchval("SELECT max(recipients) FROM budget_groups") == 0
 
 
 async def test_who_was_written_to_lately_is_remembered_a_day_from_the_last_time(
