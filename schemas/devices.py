@@ -29,9 +29,7 @@ Days = Annotated[int, msgspec.Meta(ge=1, le=365)]
 #: an hour and minute of a day
 Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$", max_length=5)]
 #: an IANA time zone
-Timezone = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Z][A-Za-z_]*([/+-][A-Za-z0-9_+-]+)*(?!\n)$", max_length=64)
-]
+Timezone = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Za-z0-9_/+-]*(?!\n)$", max_length=64)]
 Unset = msgspec.UnsetType
 UNSET = msgspec.UNSET
 
