@@ -10,7 +10,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 
 .NOTPARALLEL:
 .PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-imports bench-lists \
-	bench-pace check schemas migrate lock clean FORCE
+	bench-moves bench-pace check schemas migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ bench-pace: .venv/dev ## How much of their limits one fast and a thousand slow d
 
 bench-campaigns: .venv/dev ## Make a campaign of 100,000 while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/campaigns.py
+
+bench-moves: .venv/dev ## Pause, resume and cancel twenty campaigns at random; SEED=n repeats one
+	SEED=$(SEED) .venv/bin/python -m pytest -q -s tests/bench/moves.py
 
 bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/imports.py
