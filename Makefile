@@ -9,8 +9,8 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-imports bench-lists \
-	bench-moves bench-pace check schemas migrate lock clean FORCE
+.PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-embedded \
+	bench-imports bench-lists bench-moves bench-pace check schemas migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ bench-campaigns: .venv/dev ## Make a campaign of 100,000 while the worker is kil
 
 bench-moves: .venv/dev ## Pause, resume and cancel twenty campaigns at random; SEED=n repeats one
 	SEED=$(SEED) .venv/bin/python -m pytest -q -s tests/bench/moves.py
+
+bench-embedded: .venv/dev ## Import 100,000 and write to them all in one process that is killed four times
+	.venv/bin/python -m pytest -q -s tests/bench/embedded.py
 
 bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/imports.py

@@ -12,108 +12,26 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import asyncpg
 import orjson
 
-from service.store.pool import Connection
-from tests.acceptance.processes import ROOT, STOP_SECONDS, Process, Processes
-from tests.system import Answer, eventually
+from tests.acceptance.demo import BULK_SECONDS, demo, start
+from tests.acceptance.processes import ROOT, STOP_SECONDS, Processes
+from tests.system import eventually
 
 SAMPLE = ROOT / "schemas/examples/bulk-1000.json"
 VALID = 988
 CREDITS = 10_000
-#: 988 messages at 50 a second, and as much again for a busy machine.
-BULK_SECONDS = 45.0
 #: At 50 a second: what may have been handed over and not yet written down when the process died.
 IN_FLIGHT = 15
-LAST_LINE = "status=delivered&per_page=1'\n"
 PRINTED_COMMAND = re.compile(r"^  (curl (?:.*\\\n)*.*)$", re.MULTILINE)
 #: Tells curl what to add, so that the printed lines need not be touched.
 CURLRC = 'silent\nwrite-out = "\\n%{http_code}"\n'
 NOBODY = 65_534
 #: Whether an interpreter that was given can start another one, as Hantar does for PostgreSQL.
 CAN_RUN = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', 'import asyncpg'])"
-
-
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """An embedded default that runs, as its user sees it."""
-
-    process: Process
-    data: Path
-    printed: str
-    url: str
-    key: str
-
-    async def call(self, method: str, path: str, body: Any = None, *, url: str = "") -> Answer:
-        """One request with the demo's key."""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        limit = aiohttp.ClientTimeout(total=30)
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=limit) as http,
-            http.request(method, f"{url or self.url}/api/v1{path}", json=body) as response,
-        ):
-            return Answer(response.status, dict(response.headers), await response.json())
-
-    async def total(self, status: str) -> int:
-        """How many messages have this status."""
-        page = await self.call("GET", f"/messages?status={status}&per_page=1")
-        total: int = page.json["meta"]["total"]
-        return total
-
-    async def delivered(self, count: int, *, within_seconds: float = BULK_SECONDS) -> None:
-        """Return once so many messages are delivered."""
-
-        async def look() -> bool:
-            return await self.total("delivered") >= count
-
-        await eventually(look, within_seconds=within_seconds)
-
-    @asynccontextmanager
-    async def database(self) -> AsyncIterator[Connection]:
-        """The private database, for a look behind the curtain."""
-        connection = await asyncpg.connect(
-            (self.data / "postgres.url").read_text(), timeout=10.0, command_timeout=10.0
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close(timeout=5.0)
-
-    async def called(self, count: int) -> None:
-        """Return once the simulated WhatsApp got so many calls."""
-        async with self.database() as connection:
-
-            async def look() -> bool:
-                calls = await connection.fetchval("SELECT count(*) FROM simulator_calls")
-                return bool(calls >= count)
-
-            await eventually(look)
-
-    @property
-    def postgres_pid(self) -> int:
-        return int((self.data / "postgres/data/postmaster.pid").read_text().split()[0])
-
-
-async def demo(process: Process, data: Path) -> Demo:
-    """The embedded default, once it has printed how to use it."""
-    printed = await process.says(LAST_LINE)
-    await process.ready()
-    lines = (data / "demo.env").read_text().splitlines()
-    settings = dict(line.split("=", 1) for line in lines)
-    return Demo(process, data, printed, settings["HANTAR_URL"], settings["HANTAR_API_KEY"])
-
-
-async def start(processes: Processes, *arguments: str) -> Demo:
-    """`hantar run` in the folder of the test."""
-    return await demo(processes.start("run", *arguments), processes.folder / ".hantar")
 
 
 async def shell(command: str, folder: Path) -> tuple[int, Any]:
