@@ -30,6 +30,7 @@ _EXAMPLE = {
     "name": "June promo",
     "body": "Salam {{name|there}}, here is your offer!",
     "recipients": [{"phone": "0123456789", "name": "Ali"}, {"phone": "0198887777"}],
+    "device": 2,
 }
 _REFUSALS = ("no_device", "no_recipients")
 

@@ -55,7 +55,10 @@ class Connections:
             {"type": "string", "enum": sorted(self._kinds)},
         )
         device = Parameter(
-            "device", "Instead of the default device.", {"type": "integer", "minimum": 1}
+            "device",
+            "Instead of the default device.",
+            {"type": "integer", "minimum": 1},
+            example=2,
         )
         return [
             Operation(

@@ -120,7 +120,7 @@ class Devices:
                     body=DeviceChange,
                     answers={200: One[Device]},
                     problems=("unavailable",),
-                    example={"limits": {"per_minute": 300}, "is_default": True},
+                    example={"limits": {"per_second": 40}, "is_default": True},
                 )
                 for method in ("PUT", "PATCH")
             ),
@@ -130,6 +130,7 @@ class Devices:
                 handler=self.delete,
                 summary="Forget a device; its messages that wait are skipped.",
                 answers={204: None},
+                example_ids={"id": 3},
             ),
             *self._states(),
         ]
@@ -142,6 +143,7 @@ class Devices:
                 handler=self.pause,
                 summary="Stop a device: once this is answered nothing more goes out.",
                 answers={200: One[Device]},
+                example_ids={"id": 2},
             ),
             Operation(
                 method="POST",
@@ -149,6 +151,7 @@ class Devices:
                 handler=self.resume,
                 summary="Let a device go on.",
                 answers={200: One[Device]},
+                example_ids={"id": 2},
             ),
             Operation(
                 method="POST",
@@ -156,6 +159,7 @@ class Devices:
                 handler=self.logout,
                 summary="Unlink a device from its phone; it has to be linked anew.",
                 answers={200: One[Device]},
+                example_ids={"id": 2},
                 problems=("qr_not_supported", "bridge_unavailable"),
             ),
         ]

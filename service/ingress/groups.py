@@ -112,7 +112,7 @@ class Groups:
                 summary="Put up to 1000 contacts into a group.",
                 body=Members,
                 answers={200: One[MembersChanged]},
-                example={"contact_ids": [1]},
+                example={"contact_ids": [2, 3]},
             ),
             Operation(
                 method="DELETE",
@@ -121,7 +121,7 @@ class Groups:
                 summary="Take up to 1000 contacts out of a group.",
                 body=Members,
                 answers={200: One[MembersChanged]},
-                example={"contact_ids": [1]},
+                example={"contact_ids": [2]},
             ),
             Operation(
                 method="DELETE",
@@ -129,6 +129,7 @@ class Groups:
                 handler=self.remove_one,
                 summary="Take one contact out of a group.",
                 answers={204: None},
+                example_ids={"contact_id": 3},
             ),
         ]
 

@@ -62,7 +62,7 @@ class Imports:
                 query=(_GROUP,),
                 answers={202: One[Import]},
                 problems=("rate_limited",),
-                example="phone,name,city\n012-345 6789,Aminah,Ipoh\n",
+                example="phone,name,city\n019-888 7777,Wei,Klang\n011-1234 5678,Kavitha,Melaka\n",
             ),
             Operation(
                 method="GET",

@@ -93,7 +93,7 @@ class Messages:
                 example={
                     "messages": [
                         {"phone": "0123456789", "body": "Hello Aminah!"},
-                        {"phone": "012-345 6780", "body": "Hello Wei!"},
+                        {"phone": "012-345 6780", "body": "Hello Wei!", "device": 2},
                     ]
                 },
             ),
@@ -119,6 +119,7 @@ class Messages:
                 handler=self.cancel,
                 summary="Cancel a message that has not been handed over yet.",
                 answers={200: One[Message]},
+                example_ids={"id": 3},
                 problems=("not_cancellable",),
             ),
         ]

@@ -26,11 +26,12 @@ Every request carries a key: `Authorization: Bearer <key>`. One resource comes a
 a list with `links` and `meta`, and whatever goes wrong as a problem (RFC 9457) with a stable
 `code`. Times are RFC 3339 in UTC, ids are whole numbers, phones are E.164.
 """
-#: By the first parts of the path, in the order in which a newcomer needs them.
+#: By the first parts of the path, in the order in which a newcomer needs them. The examples can be
+#: tried in the order of the document.
 JOURNEY = {
-    "/messages": ("Messages", "Send one or a thousand, and see what became of them."),
-    "/connection": ("Connection", "The state of the WhatsApp connection, and linking a phone."),
     "/devices": ("Devices", "The WhatsApp numbers that messages go out by."),
+    "/connection": ("Connection", "The state of the WhatsApp connection, and linking a phone."),
+    "/messages": ("Messages", "Send one or a thousand, and see what became of them."),
     "/contacts": ("Contacts", "The people you write to, one by one or from a CSV file."),
     "/contact-groups": ("Contact groups", "Named sets of contacts."),
     "/templates": ("Templates", "Texts with placeholders."),
@@ -87,13 +88,26 @@ def _ref(kind: str, name: str) -> str:
 
 
 def _ordered(operations: Sequence[Operation]) -> list[Operation]:
-    """By the journey, then by path in the order of the table; what makes something comes first."""
+    """By the journey, then by path in the order of the table.
+
+    What makes something comes first, and what forgets it last.
+    """
     paths = list(dict.fromkeys(operation.path for operation in operations))
     journey = list(JOURNEY)
+    forgotten = {
+        operation.path
+        for operation in operations
+        if operation.method == "DELETE" and operation.path.endswith("}")
+    }
+
+    def forgetting(path: str) -> int:
+        return -path.count("/") if path in forgotten else -len(paths)
+
     return sorted(
         operations,
         key=lambda operation: (
             journey.index(_prefix(operation.path)),
+            forgetting(operation.path),
             paths.index(operation.path),
             _METHODS.index(operation.method),
         ),
@@ -150,7 +164,13 @@ def _operation_id(operation: Operation) -> str:
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": _ID, "example": 1}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _ID,
+            "example": operation.example_ids.get(name, 1),
+        }
         for name in re.findall(r"{(\w+)}", operation.path)
     ]
 
@@ -162,12 +182,15 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _described(parameter: Parameter) -> dict[str, Any]:
-    return {
+    described = {
         "name": parameter.name,
         "in": "query",
         "description": parameter.description,
         "schema": {"type": "string"} | dict(parameter.schema),
     }
+    if parameter.example is not None:
+        described["example"] = parameter.example
+    return described
 
 
 def _parameters() -> dict[str, Any]:

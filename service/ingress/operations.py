@@ -16,11 +16,12 @@ _ID = "{%s:[0-9]{1,19}}"
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One query parameter; `schema` is its JSON Schema."""
+    """One query parameter; `schema` is its JSON Schema, `example` is what it is tried with."""
 
     name: str
     description: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    example: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class Operation:
 
     `path` is below /api/v1, its `{names}` are ids. `answers` has a type (or None for no body) for
     each status of a success, `problems` the codes of what may go wrong beside what every operation
-    shares, `example` a body that works on a fresh installation.
+    shares. `example` is a body, and `example_ids` the ids in the path where they are not 1, that
+    work on a fresh installation where every example before it in the document was tried.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Operation:
     query: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
     example: Any = None
+    example_ids: Mapping[str, int] = field(default_factory=dict)
     media_type: str = "application/json"
     #: whether it is asked without a key
     open_to_all: bool = False

@@ -103,14 +103,14 @@ async def test_a_message_can_be_sent_from_it(
 
 async def test_it_can_be_used_by_the_keyboard_alone(browser: Browser, hantar: Hantar) -> None:
     page = (await opened(browser, hantar)).page
-    wanted = page.locator("#operations-Messages-messages_send .opblock-summary-control")
+    wanted = page.locator("#operations-Devices-devices_create .opblock-summary-control")
     for _ in range(30):
         await page.keyboard.press("Tab")
         if await wanted.evaluate("node => node === document.activeElement"):
             break
     await expect(wanted).to_be_focused()
     await page.keyboard.press("Enter")
-    await page.wait_for_selector("#operations-Messages-messages_send button.execute")
+    await page.wait_for_selector("#operations-Devices-devices_create button.execute")
     outline = await wanted.evaluate("node => getComputedStyle(node).outlineStyle")
     assert outline != "none"
 
