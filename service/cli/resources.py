@@ -48,8 +48,9 @@ def print_one(row: Resource | None, as_json: bool, **extra: str) -> None:
         click.echo(orjson.dumps(resource).decode())
         return
     for name, value in resource.items():
-        if value is not None:
-            click.echo(f"{name}: {value}")
+        for line in value if isinstance(value, list) else [value]:
+            if line is not None:
+                click.echo(f"{name}: {line}")
 
 
 def print_all(rows: Sequence[Resource], as_json: bool) -> None:

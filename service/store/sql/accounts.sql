@@ -76,7 +76,12 @@ SELECT m.id, m.account_id, m.device_id, d.driver, d.shard, m.status, m.credit, m
     m.priority, m.attempt, m.attempts, m.resent, m.seq, m.provider_id, m.error_code,
     m.error_detail, m.reference, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at,
     m.delivered_at, m.read_at, m.failed_at, p.reason AS waiting_reason,
-    p.not_before AS waiting_until, t.awaits AS doubt_awaits, t.due_at AS doubt_due_at
+    p.not_before AS waiting_until, t.awaits AS doubt_awaits, t.due_at AS doubt_due_at,
+    ARRAY(
+        SELECT concat_ws(' ', to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+            'attempt', h.attempt, h.status, h.code, h.detail)
+        FROM message_history h WHERE h.message_id = m.id ORDER BY h.at, h.attempt
+    ) AS history
 FROM messages m
 JOIN devices d ON d.id = m.device_id
 LEFT JOIN parked p ON p.message_id = m.id

@@ -61,6 +61,11 @@ WITH change AS (
         m.status, m.seq, m.credit, m.error_code, m.error_detail, m.priority, m.expires_at,
         m.attempt, m.created_at, m.send_at,
         j.old_status, j.old_credit, j.at, j.moves, j.not_before, j.reason
+), noting AS (
+    INSERT INTO message_history (message_id, attempt, at, status, code, detail)
+    SELECT id, attempt, at, status, error_code, error_detail FROM merged
+    WHERE moves AND (status IN ('unconfirmed', 'failed')
+        OR (status = 'queued' AND error_code IS NOT NULL))
 ), parking AS (
     INSERT INTO parked (message_id, device_id, priority, flow, not_before, reason)
     SELECT id, device_id, priority, COALESCE(campaign_id, 0),

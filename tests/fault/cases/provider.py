@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from itertools import pairwise
 from typing import Any
 
 from tests.fault.case import Case, add, case, load
@@ -15,6 +17,9 @@ from tests.fault.world import LEASE_SECONDS, World
 from tests.system import eventually
 
 LONG = 60.0
+#: Within this a joining dispatcher has its share, and meanwhile the devices go on.
+JOIN_SECONDS = 15.0
+STALL_SECONDS = 3.0
 BACK: list[list[Any]] = [["sent", 0.05], ["delivered", 0.2]]
 
 
@@ -182,6 +187,27 @@ async def heir(world: World) -> None:
         await asyncio.sleep(4 * LEASE_SECONDS)
 
     await amid(world, "one of two killed", strike)
+
+
+@case("F42k", "a second dispatcher joins amid load: it gets its share, and nothing stalls")
+async def joins(world: World) -> None:
+    await usual(world)
+    owners = "SELECT count(DISTINCT owner) AS owners FROM shard_leases"
+
+    async def strike() -> None:
+        began = time.monotonic()
+        await world.start(DISPATCHER)
+
+        async def shared() -> bool:
+            [row] = await world.query(owners)
+            return bool(row["owners"] == 2)
+
+        await eventually(shared, within_seconds=JOIN_SECONDS)
+        before = [call["at"] for call in world.calls() if call["at"] > began]
+        gaps = [later - sooner for sooner, later in pairwise(sorted(before))]
+        assert max(gaps, default=0.0) < STALL_SECONDS, f"no call for {max(gaps):.1f} s"
+
+    await amid(world, "a dispatcher joins", strike, bulk=900)
 
 
 @case("F42i", "two dispatchers, one apart from PostgreSQL only, then back")

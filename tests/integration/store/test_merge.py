@@ -6,6 +6,7 @@ import pytest
 
 from service.core.lifecycle import RANK, Status
 from service.record.recorder import Recorder
+from service.store import accounts
 from service.store.pool import Pool
 from tests.integration.store.changes import (
     NOON,
@@ -194,3 +195,24 @@ async def test_what_cannot_be_kept_of_an_answer_does_not_keep_the_message(
     assert rows[2]["error_code"] == "rejected"
     await assert_books_agree(pool)
     await assert_events_have_no_gap(pool)
+
+
+async def test_what_went_otherwise_is_remembered_and_told(
+    pool: Pool, account: Account, recorder: Recorder
+) -> None:
+    plain, told = await put_messages(pool, account, 2, status="sending", attempt=1)
+    await recorder.put([change(plain, "sent")])
+    await recorder.put([change(told, "queued", not_before=NOON, error_code="recipient_limit")])
+    await pool.execute("UPDATE messages SET status = 'sending', attempt = 2 WHERE id = $1", told)
+    again = change(told, "failed", 2, error_code="rejected", error_detail="No WhatsApp.")
+    await recorder.put([again])
+    await recorder.put([again])
+    async with pool.acquire() as connection:
+        [story, other] = [await accounts.story(connection, id_) for id_ in (told, plain)]
+    assert story is not None
+    assert other is not None
+    assert other["history"] == []
+    assert [line.split(" ", 1)[1] for line in story["history"]] == [
+        "attempt 1 queued recipient_limit",
+        "attempt 2 failed rejected No WhatsApp.",
+    ]
