@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from playwright.async_api import Browser
 
 from service.embedded import EmbeddedPostgres
@@ -22,6 +23,10 @@ from tests.system import hantar
 from tests.tap import tapped_broker
 
 __all__ = ["dsn", "empty_dsn", "hantar", "pool", "template_database"]
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("hantar", deadline=None)
+settings.load_profile("hantar")
 
 RABBIT_NODE = pytest.StashKey[RabbitNode]()
 
