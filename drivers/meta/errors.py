@@ -50,7 +50,7 @@ _NOT_REGISTERED = _pause(
 _BUSY = _hold(
     "throttled",
     _D,
-    2.0,
+    1.0,
     "The number sends faster than Meta allows; it slows down by itself.",
     slows=True,
 )

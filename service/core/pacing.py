@@ -152,6 +152,11 @@ class Pacer:
             self._slots[place] = max(self._slots[place], now)
         return True
 
+    def throttled(self, now: float, called_at: float) -> bool:
+        """The provider throttled a call of then: whether the device slows down because of it."""
+        full = self._limits.rate() or UNLIMITED.calls / UNLIMITED.window_seconds
+        return self.throttle.cut(now, called_at, full)
+
     def _opens_after(self, calls: deque[float], factor: float) -> float:
         """When one more call fits into every window that these calls are in."""
         opens = -math.inf
