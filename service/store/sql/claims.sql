@@ -217,7 +217,8 @@ WITH own AS (
 ), taken AS (
     UPDATE messages m SET status = 'sending', attempt = m.attempt + 1, claim = $7
     FROM settled j
-    WHERE m.id = j.id AND j.verdict = 'claimed'  -- no range of ids, as in the merge
+    WHERE m.id = ANY(array_append('{}', j.id)) AND m.id BETWEEN $2 AND $3
+        AND j.verdict = 'claimed'
     RETURNING m.id, j.verdict, m.attempt, m.attempts, m.phone, m.body, m.options,
         GREATEST(m.created_at, m.send_at) AS due_at, j.per_second, j.per_minute, j.jitter_seconds,
         j.call_epoch

@@ -87,7 +87,8 @@ WITH over AS (
             WHERE k.campaign_id = c.id AND k.status IN ('scheduled', 'queued', 'sending')
         ) = 0
         AND NOT (c.delivery = 'at_least_once' AND EXISTS (
-            SELECT FROM doubts t JOIN messages m ON m.id = t.message_id
+            SELECT FROM doubts t
+            JOIN messages m ON m.id = ANY(array_append('{}', t.message_id))
             WHERE m.campaign_id = c.id AND t.awaits = 'callback'
         ))
     LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED

@@ -2,6 +2,10 @@
 -- Merge one change per message into the truth. Below sent the order is (attempt, rank), from sent
 -- on the rank alone; a change that moves nothing may still fill in what was not known. Answers
 -- the rows that moved, with the credit they had before.
+--
+-- The rows are looked up by arrays of one id, here and wherever a statement locks or changes rows:
+-- partitions that are pruned as a plan joins crash PostgreSQL 18 (or miss rows) when a row turns out
+-- to have been changed meanwhile; an array keeps it from pruning there.
 WITH change AS (
     SELECT * FROM unnest(
         $1::bigint[], $4::int[], $5::message_status[], $6::timestamptz[], $7::text[], $8::text[],
@@ -50,9 +54,7 @@ WITH change AS (
         read_at = COALESCE(m.read_at, j.read_at, CASE WHEN j.status = 'read' THEN j.at END),
         failed_at = CASE WHEN j.moves AND j.status = 'failed' THEN j.at ELSE m.failed_at END
     FROM judged j
-    -- No range of ids here: a plan that prunes partitions both at its start and as it joins loses
-    -- its mind in PostgreSQL 18 (pfree of a wild pointer) when a row was changed meanwhile.
-    WHERE m.id = j.id
+    WHERE m.id = ANY(array_append('{}', j.id)) AND m.id BETWEEN $2 AND $3
         AND (j.moves OR j.counted > 0
             OR (j.provider_id IS NOT NULL AND m.provider_id IS NULL)
             OR (m.sent_at IS NULL AND (j.status = 'sent' OR j.sent_at IS NOT NULL))
@@ -134,7 +136,7 @@ WITH wanted AS MATERIALIZED (
             WHEN 'template' THEN 'template:' || m.template_id END AS name
     FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[])
         AS n (id, scope, until, code)
-    JOIN messages m ON m.id = n.id
+    JOIN messages m ON m.id = ANY(array_append('{}', n.id))
 ), narrow AS (
     INSERT INTO holds AS h (device_id, name, hold_until, code)
     SELECT device_id, name, max(until), max(code) FROM wanted

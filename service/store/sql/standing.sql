@@ -29,7 +29,7 @@ WITH twins AS (
     DELETE FROM holds h USING twins t
     WHERE h.device_id = $1 AND h.name = 'template:' || t.id
 ), waiting AS (
-    SELECT p.message_id FROM parked p JOIN messages m ON m.id = p.message_id
+    SELECT p.message_id FROM parked p JOIN messages m ON m.id = ANY(array_append('{}', p.message_id))
     WHERE p.device_id = $1 AND p.reason = 'held' AND p.not_before > now()
         AND m.template_id IN (SELECT id FROM twins)
     LIMIT $4

@@ -55,7 +55,8 @@ UPDATE watermarks SET message_id = $1 WHERE name = 'unpointed'
 -- name: due_doubts
 -- Unconfirmed messages about which nobody has said anything in time.
 SELECT t.message_id, t.awaits, m.status, m.attempt, m.delivery, m.resent
-FROM doubts t LEFT JOIN messages m ON m.id = t.message_id AND m.attempt = t.attempt
+FROM doubts t LEFT JOIN messages m
+    ON m.id = ANY(array_append('{}', t.message_id)) AND m.attempt = t.attempt
 WHERE t.due_at <= now()
 ORDER BY t.due_at LIMIT $1
 FOR UPDATE OF t SKIP LOCKED

@@ -175,10 +175,7 @@ async def test_contacts_are_found_by_an_index(explained: Explained, name: str) -
     assert {scan[1] for scan in explained.scans if scan[0] == "contacts"} == {wanted}
 
 
-# What updates by a join goes straight to the partition of each id instead: see test_races.py.
-@pytest.mark.parametrize(
-    "name", ["give_back", "unclaimed", "orphaned_messages", "park", "unpark_gone"]
-)
+@pytest.mark.parametrize("name", list(CASES)[:6])
 async def test_only_the_partition_of_the_ids_is_read(explained: Explained, name: str) -> None:
     ask, _ = CASES[name]
     await ask(explained)
