@@ -76,7 +76,8 @@ async def replay(amqp_url: str, wanted: Callable[[DeadCommand], bool], *, limit:
     replayed: list[str] = []
     async with _channel(amqp_url) as channel:
         commands = await channel.get_exchange(COMMANDS, ensure=False)
-        async for message in _oldest(channel, limit):
+        # All of them first: one that dies again comes to the end of the queue, and stays there.
+        for message in [each async for each in _oldest(channel, limit)]:
             dead = _read(message)
             if not (wanted(dead) and dead.whole and dead.routing_key):
                 continue

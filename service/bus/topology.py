@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,9 @@ CALLBACKS = "hantar.callbacks"
 EVENTS = "hantar.events"
 COMMANDS = "hantar.commands"
 DEAD = "hantar.dead"
+#: Gets every event, and hands it on by its header `account`: whose queue it goes to is decided at
+#: the broker, and an upstream service never hears of accounts that are not its own.
+EVENTS_OF_ACCOUNTS = "hantar.events.accounts"
 
 DISPATCH_DEAD = "hantar.dispatch.dead"
 CALLBACKS_DEAD = "hantar.callbacks.dead"
@@ -99,10 +102,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Every exchange with its type, and every queue."""
+    """Every exchange with its type, every queue, and which exchange gets all of another one."""
 
     exchanges: Mapping[str, str]
     queues: tuple[Queue, ...]
+    fed_by: Mapping[str, str] = field(default_factory=dict)
 
 
 def dispatch_queue(shard: int, *, express: bool) -> str:
@@ -128,6 +132,7 @@ def topology(shards: int) -> Topology:
                 DISPATCH: "direct",
                 CALLBACKS: "direct",
                 EVENTS: "topic",
+                EVENTS_OF_ACCOUNTS: "headers",
                 COMMANDS: "direct",
                 DEAD: "direct",
             }
@@ -158,6 +163,7 @@ def topology(shards: int) -> Topology:
                 for key, limits in COMMAND_LIMITS.items()
             ),
         ),
+        fed_by=MappingProxyType({EVENTS_OF_ACCOUNTS: EVENTS}),
     )
 
 
@@ -174,6 +180,8 @@ async def declare(amqp_url: str, shards: int, *, timeout_seconds: float) -> None
                 await channel.declare_exchange(name, kind, durable=True)
             except ChannelPreconditionFailed as mismatch:
                 raise TopologyMismatch(f"exchange {name} differs: {mismatch}") from mismatch
+        for name, source in wanted.fed_by.items():
+            await (await channel.get_exchange(name, ensure=False)).bind(source, EVERY)
         for queue in wanted.queues:
             await _declare_queue(channel, queue)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import click
 import orjson
-from aiormq.exceptions import AMQPError
 
 from service.bus import dead_letters
 from service.bus.dead_letters import CannotReplay, DeadCommand
 from service.bus.topology import DEAD_COMMANDS_LIMITS
+from service.cli.broker import with_broker
 from service.cli.resources import as_json, print_all
-from service.settings import load
 
 Result = TypeVar("Result")
 
@@ -98,12 +96,7 @@ def _print_ids(done: list[str], wanted: tuple[str, ...], as_json: bool) -> None:
 
 def _run(work: Callable[[str], Coroutine[Any, Any, Result]]) -> Result:
     """Run `work` on the broker; what goes wrong becomes one line and exit code 1."""
-    settings = load()
-    if settings.amqp_url is None:
-        raise click.UsageError("set HANTAR_DATABASE_URL and HANTAR_AMQP_URL")
     try:
-        return asyncio.run(work(settings.amqp_url.get_secret_value()))
-    except (OSError, TimeoutError, AMQPError) as error:
-        raise click.ClickException(f"the broker: {error or type(error).__name__}") from None
+        return with_broker(work)
     except CannotReplay as error:
         raise click.ClickException(str(error)) from None

@@ -38,12 +38,12 @@ class Heard:
 class Foreign:
     """Publishes commands, hears every event, and gets replies; all on a thread of its own."""
 
-    def __init__(self, url: str, *, user: str = "guest", exchange: str = "hantar.events") -> None:
+    def __init__(self, url: str, *, user: str = "guest", queue: str = "") -> None:
+        """Without a queue of its own it makes one that gets everything."""
         self._url = url
         self._user = user
-        self._exchange = exchange
+        self._queue = queue
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="foreign")
-        self._queue = ""
         self.heard: list[Heard] = []
         self.replies: list[Heard] = []
 
@@ -55,8 +55,9 @@ class Foreign:
         self._connection = pika.BlockingConnection(pika.URLParameters(self._url))
         self.channel: BlockingChannel = self._connection.channel()
         self.channel.confirm_delivery()
-        self._queue = self.channel.queue_declare("", exclusive=True).method.queue
-        self.channel.queue_bind(self._queue, self._exchange, "#")
+        if not self._queue:
+            self._queue = self.channel.queue_declare("", exclusive=True).method.queue
+            self.channel.queue_bind(self._queue, "hantar.events", "#")
         self.channel.basic_consume(self._queue, self._take(self.heard), auto_ack=True)
         self.channel.basic_consume(DIRECT_REPLY, self._take(self.replies), auto_ack=True)
 
