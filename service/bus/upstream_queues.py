@@ -55,7 +55,7 @@ async def open_queue(amqp_url: str, user: str, account_id: int) -> None:
         queue = await channel.declare_queue(
             own_queue(user), durable=True, arguments=dict(ARGUMENTS)
         )
-        await queue.bind(EVENTS_OF_ACCOUNTS, arguments=_of(account_id))
+        await queue.bind(EVENTS_OF_ACCOUNTS, "", arguments=_of(account_id))
 
 
 async def cut_off(amqp_url: str, user: str, account_id: int) -> None:

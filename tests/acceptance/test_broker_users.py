@@ -14,7 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from service.bus.topology import declare
-from service.bus.upstream_queues import open_queue, permissions
+from service.bus.upstream_queues import Permissions, open_queue, permissions
 from tests.acceptance.installation import SETTINGS, SHARDS
 from tests.acceptance.processes import Processes
 from tests.integration.upstream.foreign import Foreign
@@ -37,7 +37,8 @@ async def test_every_role_does_its_work_as_its_own_user(
     assert (await processes.do("migrate")).code == 0
     account = await _account(processes)
     added = await processes.do("upstream", "add", "shop", str(account), "--json")
-    await add_user(rabbit_node, vhost, "shop", added.json)
+    may = Permissions(*(added.json[name] for name in ("configure", "write", "read")))
+    await add_user(rabbit_node, vhost, "shop", may)
     running = [
         processes.start(
             "run",
@@ -181,13 +182,7 @@ async def test_no_user_may_do_what_is_not_its_work(rabbit_node: RabbitNode, vhos
     names = await load_definitions(rabbit_node, vhost)
     assert set(REFUSED) == {*names, "shop"} - {"hantar-operator"}
     for user in ("shop", "rival"):
-        may = permissions(user)
-        await add_user(
-            rabbit_node,
-            vhost,
-            user,
-            {"configure": may.configure, "write": may.write, "read": may.read},
-        )
+        await add_user(rabbit_node, vhost, user, permissions(user))
         await open_queue(vhost, user, 1)
     allowed = await asyncio.to_thread(_try_all, vhost)
     assert allowed == []

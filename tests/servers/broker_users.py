@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import os
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from service.bus.upstream_queues import Permissions
 from tests.acceptance.processes import ROOT
 from tests.servers.rabbitmq import RabbitNode
 
@@ -34,11 +36,11 @@ async def load_definitions(node: RabbitNode, url: str) -> list[str]:
     return [user["name"] for user in definitions["users"]]
 
 
-async def add_user(node: RabbitNode, url: str, user: str, may: Any) -> None:
-    """A user with the permissions `configure`, `write` and `read`."""
+async def add_user(node: RabbitNode, url: str, user: str, may: Permissions) -> None:
+    """A user that may do this."""
     await node.manage("PUT", f"/users/{quote(user)}", {"password": PASSWORD, "tags": ""})
-    permissions = {name: may[name] for name in ("configure", "write", "read")}
-    await node.manage("PUT", f"/permissions{urlsplit(url).path}/{quote(user)}", permissions)
+    path = f"/permissions{urlsplit(url).path}/{quote(user)}"
+    await node.manage("PUT", path, dataclasses.asdict(may))
 
 
 def _hashed(password: str) -> str:

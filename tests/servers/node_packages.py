@@ -16,7 +16,10 @@ from tests.servers.packages import PackagesMissingError, cache_folder
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"
 #: By the fixture that needs them: folders whose packages are installed before the first test.
-NODE_FOLDERS = {"webhook_example": EXAMPLES / "webhook-receiver"}
+NODE_FOLDERS = {
+    "webhook_example": EXAMPLES / "webhook-receiver",
+    "upstream_modules": EXAMPLES / "upstream",
+}
 INSTALL_LIMIT_SECONDS = 300
 
 
