@@ -48,7 +48,9 @@ class Relay:
         self._bus = bus
         self._words = words
         self._dedicated = Dedicated(dsn, name="relay")
-        self._deletions: GroupCommit[int, None] = GroupCommit(self._delete, name="outbox")
+        self._deletions: GroupCommit[tuple[int, int], None] = GroupCommit(
+            self._delete, name="outbox"
+        )
         self._publishing: dict[int, asyncio.Task[None]] = {}
         self._closing = False
 
@@ -104,6 +106,7 @@ class Relay:
         self._publishing.pop(entry_id, None)
 
     async def _publish(self, entry: Entry) -> None:
+        account_id = _account(entry)
         message = Outgoing(
             exchange=entry.exchange,
             routing_key=entry.routing_key,
@@ -112,7 +115,7 @@ class Relay:
             # The same however often it is published, for those who have to tell repetitions.
             message_id=str(entry.id),
             correlation_id=entry.correlation_id,
-            headers=_headers(entry),
+            headers=_headers(entry, account_id),
             # An event may have no listener; a command without a queue would be lost.
             mandatory=entry.exchange != EVENTS_EXCHANGE,
         )
@@ -129,7 +132,7 @@ class Relay:
             metrics.PUBLISH_SECONDS.observe(time.monotonic() - began)
         metrics.PUBLISHED.labels("published").inc()
         try:
-            await self._deletions.put([entry.id])
+            await self._deletions.put([(entry.id, account_id)])
         except (*UNAVAILABLE, Closed) as error:
             # It will be published once more; whoever reads it finds nothing left to do.
             log.warning("outbox_delete_failed", error=type(error).__name__, outbox_id=entry.id)
@@ -137,16 +140,21 @@ class Relay:
     def _body(self, entry: Entry) -> bytes:
         return self._words.open_event(entry.body) if entry.type == INBOUND_TYPE else entry.body
 
-    async def _delete(self, ids: list[int]) -> list[None]:
+    async def _delete(self, taken: list[tuple[int, int]]) -> list[None]:
         async with self._dedicated as connection:
-            await outbox.delete(connection, ids)
+            await outbox.delete(connection, taken)
         failpoints.hit("relay.deleted")
-        return [None] * len(ids)
+        return [None] * len(taken)
 
 
-def _headers(entry: Entry) -> dict[str, str]:
+def _account(entry: Entry) -> int:
+    """The account that an event is about; 0 for what is no event."""
+    return _addressed.decode(entry.body).account if entry.exchange == EVENTS_EXCHANGE else 0
+
+
+def _headers(entry: Entry, account_id: int) -> dict[str, str]:
     headers = {"traceparent": entry.traceparent} if entry.traceparent else {}
-    if entry.exchange == EVENTS_EXCHANGE:
+    if account_id:
         # By it the broker tells whose queue an event goes to.
-        headers["account"] = str(_addressed.decode(entry.body).account)
+        headers["account"] = str(account_id)
     return headers

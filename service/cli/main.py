@@ -7,6 +7,7 @@ import click
 from service.cli.dead import dead
 from service.cli.device_qr import device_qr
 from service.cli.doctor import doctor
+from service.cli.events import events
 from service.cli.operate import account, credit, device, key, messages
 from service.cli.run import check_config, migrate, run
 from service.cli.top import top
@@ -48,3 +49,4 @@ device.add_command(device_qr)
 main.add_command(messages)
 main.add_command(upstream)
 main.add_command(dead)
+main.add_command(events)

@@ -197,6 +197,10 @@ _EVENT_HEADERS = {
             "description": "The account that it is about, for bindings.",
         },
         "traceparent": {"type": "string", **_TRACEPARENT},
+        "replayed": {
+            "const": "true",
+            "description": "There when your operator had it published once more.",
+        },
     },
 }
 

@@ -41,9 +41,11 @@ async def stale(
     return [Entry(*row) for row in sorted(rows, key=lambda row: row["id"])]
 
 
-async def delete(connection: Connection, ids: Sequence[int]) -> None:
-    """Drop what the bus has taken over."""
-    await connection.execute(_SQL["delete_outbox"], ids)
+async def delete(connection: Connection, taken: Sequence[tuple[int, int]]) -> None:
+    """Drop what the bus has taken over, by ids and accounts (0 for what is no event)."""
+    await connection.execute(
+        _SQL["delete_outbox"], [id_ for id_, _ in taken], [account for _, account in taken]
+    )
 
 
 async def state(pool: Pool) -> OutboxState:

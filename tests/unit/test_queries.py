@@ -46,5 +46,5 @@ def test_no_name_stands_twice_in_a_file() -> None:
 
 def test_a_statement_ends_where_the_next_name_begins() -> None:
     sweeps = load("sweeps")
-    assert sweeps["delete_outbox"].endswith("DELETE FROM outbox WHERE id = ANY($1::bigint[])")
+    assert sweeps["stale_outbox"].endswith("body, correlation_id, traceparent")
     assert "delete_outbox" not in sweeps["stale_outbox"]

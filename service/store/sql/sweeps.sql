@@ -11,8 +11,15 @@ WHERE id IN (
 RETURNING id, exchange, routing_key, type, body, correlation_id, traceparent
 
 -- name: delete_outbox
--- What the bus has taken over.
-DELETE FROM outbox WHERE id = ANY($1::bigint[])
+-- What the bus has taken over; public events are kept, by the account they are about.
+WITH gone AS (
+    DELETE FROM outbox WHERE id = ANY($1::bigint[])
+    RETURNING id, exchange, created_at, routing_key, type, body, correlation_id
+)
+INSERT INTO events (id, account_id, at, routing_key, type, body, correlation_id)
+SELECT id, account_id, created_at, routing_key, type, body, correlation_id
+FROM gone JOIN unnest($1::bigint[], $2::bigint[]) AS about (id, account_id) USING (id)
+WHERE exchange = 'hantar.events'
 
 -- name: outbox_state
 -- How much waits to be handed over, and for how long the oldest has.

@@ -10,9 +10,12 @@ import pytest
 from service.bus.topology import declare
 from service.store import upstreams
 from service.store.pool import Pool
+from tests.acceptance.processes import processes
 from tests.database import SHARDS
 from tests.integration.upstream.foreign import Foreign
 from tests.system import Account, Hantar, run_app
+
+__all__ = ["processes"]
 
 
 @pytest.fixture
