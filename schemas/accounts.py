@@ -40,6 +40,12 @@ class NewKey(Key):
     key: str | None
 
 
+class KeptKey(Key):
+    """A key as operators list it, also when it is revoked."""
+
+    revoked_at: Time | None
+
+
 class Me(msgspec.Struct):
     """Who is asking."""
 
@@ -76,3 +82,8 @@ def key(row: Row) -> Key:
 def new_key(row: Row, secret: str | None) -> NewKey:
     """The key resource with its secret."""
     return NewKey(**msgspec.structs.asdict(key(row)), key=secret)
+
+
+def kept_key(row: Row) -> KeptKey:
+    """The key resource with what became of it."""
+    return KeptKey(**msgspec.structs.asdict(key(row)), revoked_at=instant(row["revoked_at"]))

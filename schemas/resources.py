@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -150,6 +151,47 @@ def message(row: Row) -> Message:
         read_at=instant(row["read_at"]),
         failed_at=instant(row["failed_at"]),
     )
+
+
+#: What every message goes through that arrives, by the columns of the times.
+_MILESTONES = {
+    "created": "created_at",
+    "queued": "queued_at",
+    "sent": "sent_at",
+    "delivered": "delivered_at",
+    "read": "read_at",
+}
+
+
+class Step(msgspec.Struct, omit_defaults=True):
+    """Something that happened to a message: a milestone, or what went otherwise and why."""
+
+    at: Time
+    status: str
+    attempt: int | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+def story(row: Row, otherwise: Sequence[Row]) -> dict[str, Any]:
+    """The message resource as operators see it: without text and phone, with what is behind it."""
+    fields: dict[str, Any] = msgspec.to_builtins(message(row))
+    del fields["phone"], fields["body"]
+    steps = [Step(rfc3339(row[at]), name) for name, at in _MILESTONES.items() if row[at]]
+    steps += [
+        Step(rfc3339(each["at"]), each["status"], each["attempt"], each["code"], each["detail"])
+        for each in otherwise
+    ]
+    awaits = row["doubt_awaits"]
+    return fields | {
+        "account_id": row["account_id"],
+        "shard": row["shard"],
+        "delivery": row["delivery"],
+        "resent": row["resent"],
+        "seq": row["seq"],
+        "doubt": {"awaits": awaits, "due_at": instant(row["doubt_due_at"])} if awaits else None,
+        "history": msgspec.to_builtins(sorted(steps, key=lambda step: step.at)),
+    }
 
 
 def _waiting(row: Row) -> Waiting | None:

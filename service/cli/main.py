@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import click
 
+from service.cli.accounts import account, key
+from service.cli.credits import credit
 from service.cli.dead import dead
 from service.cli.device_qr import device_qr
+from service.cli.devices import device
 from service.cli.doctor import doctor
 from service.cli.events import events
-from service.cli.operate import account, credit, device, key, messages
+from service.cli.messages import messages
 from service.cli.run import check_config, migrate, run
 from service.cli.top import top
 from service.cli.upstream import upstream

@@ -119,11 +119,6 @@ async def credit(connection: Connection, account_id: int) -> asyncpg.Record | No
     return await connection.fetchrow(_SQL["credits"], account_id)
 
 
-async def story(connection: Connection, message_id: int) -> asyncpg.Record | None:
-    """What an operator may see of a message."""
-    return await connection.fetchrow(_SQL["story"], message_id)
-
-
 async def install(connection: Connection, shards: int) -> None:
     """Fix the number of shards of this installation, the first time."""
     await connection.execute(_SQL["install"], shards)

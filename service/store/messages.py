@@ -38,6 +38,16 @@ async def one(connection: Connection, account_id: int, message_id: int) -> async
     return await connection.fetchrow(_SQL["one"], account_id, message_id, _COUNTED_OF_ONE)
 
 
+async def story(connection: Connection, message_id: int) -> asyncpg.Record | None:
+    """What an operator may see of a message, or None."""
+    return await connection.fetchrow(_SQL["story"], message_id, _COUNTED_OF_ONE)
+
+
+async def history(connection: Connection, message_id: int) -> list[asyncpg.Record]:
+    """What went otherwise than planned with a message, oldest first."""
+    return await connection.fetch(_SQL["history"], message_id)
+
+
 async def page(
     connection: Connection,
     account_id: int,

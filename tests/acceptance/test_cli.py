@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -15,7 +17,7 @@ from service.store import accounts
 from service.store.pool import Pool
 from tests.acceptance.processes import Done, Processes
 from tests.database import SHARDS
-from tests.system import make_account
+from tests.system import Hantar, make_account, run_app
 
 #: Nothing listens there.
 NOWHERE = "127.0.0.1:1"
@@ -35,6 +37,13 @@ def hantar(dsn: str, processes: Processes) -> Processes:
         "HANTAR_SHARDS": str(SHARDS),
     }
     return processes
+
+
+@pytest.fixture
+async def api(dsn: str, pool: Pool) -> AsyncIterator[Hantar]:
+    """The same database as a running installation shows it."""
+    async for running in run_app(dsn, pool):
+        yield running
 
 
 async def do_all(processes: Processes, *commands: str) -> dict[str, Done]:
@@ -63,14 +72,16 @@ def as_wrong_use(done: Done) -> bool:
 async def test_an_account_is_made_ready_to_send(hantar: Processes) -> None:
     [account] = await read(hantar, "account create --email a@example.com --name Åsa")
     number = account["id"]
-    assert (account["name"], account["balance"], account["email_verified_at"]) == ("Åsa", 0, None)
+    expected = {"name": "Åsa", "email": "a@example.com", "email_verified": False, "balance": 0}
+    assert account == expected | {"id": number}
     verified, grant, device = await read(
         hantar,
         f"account verify {number}",
         f"credits grant {number} 500 --note gift",
         f"device add --account {number} --name d --driver simulator --per-second 5",
     )
-    assert verified["email_verified_at"] is not None
+    # Which of the three came first is open.
+    assert verified | {"balance": 0} == account | {"email_verified": True}
     assert (grant["type"], grant["amount"], grant["balance_after"]) == ("grant", 500, 500)
     assert (device["state"], device["is_default"]) == ("ready", True)
     assert device["limits"]["per_second"] == 5.0
@@ -84,7 +95,7 @@ async def test_an_account_is_made_ready_to_send(hantar: Processes) -> None:
     ) == [
         [verified | {"balance": 500}],
         [resumed],
-        {"account_id": number, "balance": 500, "reserved": 0},
+        {"balance": 500, "reserved": 0},
         [],
     ]
 
@@ -100,11 +111,42 @@ async def test_a_key_works_until_it_is_revoked(hantar: Processes, pool: Pool) ->
     assert caller is not None
     assert (caller.account_id, caller.key_id) == (account.id, made["id"])
     [revoked] = await read(hantar, f"key revoke {made['id']}")
+    assert revoked == made | {"revoked_at": revoked["revoked_at"]}
     assert revoked["revoked_at"] is not None
     assert await accounts.authenticate(pool, key_hash(secret)) is None
     [listed] = await read(hantar, f"key list --account {account.id}")
     assert revoked in listed
     assert secret not in str(listed)
+
+
+async def test_resources_are_those_of_the_api(api: Hantar, hantar: Processes) -> None:
+    account = await api.account()
+    body = {"phone": "0123456789", "body": "hello", "reference": "r-1"}
+    sent = (await api.post("/messages/send", account, body)).json["data"]
+    message = await api.until(account, sent["id"], "delivered")
+    accounts, keys, devices, credits, story = await read(
+        hantar,
+        "account list",
+        f"key list --account {account.id}",
+        f"device list --account {account.id}",
+        f"credits show {account.id}",
+        f"messages show {message['id']}",
+    )
+    me = (await api.get("/me", account)).json["data"]
+    assert accounts == [me["account"]]
+    assert [key | {"last_used_at": None} for key in keys] == [
+        me["key"] | {"last_used_at": None, "revoked_at": None}
+    ]
+    assert devices == (await api.get("/devices", account)).json["data"]
+    assert credits == (await api.get("/credits", account)).json["data"]
+    shown = {name: value for name, value in message.items() if name not in ("phone", "body")}
+    assert {name: story[name] for name in shown} == shown
+    assert story["account_id"] == account.id
+    assert [step["status"] for step in story["history"]] == [
+        "created", "queued", "sent", "delivered",
+    ]  # fmt: skip
+    [granted] = await read(hantar, f"credits grant {account.id} 7 --note gift")
+    assert granted == (await api.get("/credits/ledger", account)).json["data"][0]
 
 
 async def test_people_get_words_and_tables(hantar: Processes, pool: Pool) -> None:
@@ -126,8 +168,10 @@ async def test_people_get_words_and_tables(hantar: Processes, pool: Pool) -> Non
     table, credits, story, none, usage = (each.output for each in done.values())
     assert [each.code for each in done.values()] == [0] * 5
     assert [line.split()[0] for line in table.splitlines()] == ["id", str(account.id)]
-    assert credits == f"account_id: {account.id}\nbalance: 1000\nreserved: 0\n"
+    assert credits == "balance: 1000\nreserved: 0\n"
     assert "status: queued" in story
+    assert "waiting.reason: behind" in story
+    assert re.search(r"^history: 20\S+Z, created$", story, re.MULTILINE)
     assert "hello" not in story
     assert "60123456789" not in story
     assert none == "none\n"

@@ -58,7 +58,7 @@ WITH account AS (
 )
 INSERT INTO ledger (account_id, type, count, note, balance_after)
 SELECT id, 'grant', $2, $3, balance FROM account
-RETURNING id, account_id, type, amount, count, note, balance_after, created_at
+RETURNING id, type, amount, count, message_id, campaign_id, note, balance_after, created_at
 
 -- name: credits
 -- What an account can reserve, and what is reserved.
@@ -69,24 +69,6 @@ SELECT a.id AS account_id, a.balance,
         WHERE l.account_id = a.id AND l.type IN ('reserve', 'settle', 'release')
     ), 0)::bigint AS reserved
 FROM accounts a WHERE a.id = $1
-
--- name: story
--- What an operator may see of a message: no text, no phone.
-SELECT m.id, m.account_id, m.device_id, d.driver, d.shard, m.status, m.credit, m.delivery,
-    m.priority, m.attempt, m.attempts, m.resent, m.seq, m.provider_id, m.error_code,
-    m.error_detail, m.reference, m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at,
-    m.delivered_at, m.read_at, m.failed_at, p.reason AS waiting_reason,
-    p.not_before AS waiting_until, t.awaits AS doubt_awaits, t.due_at AS doubt_due_at,
-    ARRAY(
-        SELECT concat_ws(' ', to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-            'attempt', h.attempt, h.status, h.code, h.detail)
-        FROM message_history h WHERE h.message_id = m.id ORDER BY h.at, h.attempt
-    ) AS history
-FROM messages m
-JOIN devices d ON d.id = m.device_id
-LEFT JOIN parked p ON p.message_id = m.id
-LEFT JOIN doubts t ON t.message_id = m.id
-WHERE m.id = $1
 
 -- name: installation
 -- What every process must agree on.

@@ -12,6 +12,27 @@ LEFT JOIN campaigns k ON k.id = m.campaign_id
 LEFT JOIN LATERAL message_wait(p, d, k.status, $3) w ON m.status IN ('scheduled', 'queued')
 WHERE m.account_id = $1 AND m.id = $2
 
+-- name: story
+-- What an operator may see of a message, whoever's it is: no text, no phone.
+SELECT m.id, m.account_id, m.status, ''::text AS phone, ''::text AS body, m.contact_id,
+    m.campaign_id, m.template_id, m.device_id, d.driver, d.shard, m.priority, m.reference,
+    m.provider_id, m.attempts, m.error_code, m.error_detail, m.credit, m.delivery, m.resent, m.seq,
+    m.send_at, m.expires_at, m.created_at, m.queued_at, m.sent_at, m.delivered_at, m.read_at,
+    m.failed_at, w.reason AS waiting_reason, w.until AS waiting_until,
+    t.awaits AS doubt_awaits, t.due_at AS doubt_due_at
+FROM messages m
+JOIN devices d ON d.id = m.device_id
+LEFT JOIN parked p ON p.message_id = m.id
+LEFT JOIN campaigns k ON k.id = m.campaign_id
+LEFT JOIN doubts t ON t.message_id = m.id
+LEFT JOIN LATERAL message_wait(p, d, k.status, $2) w ON m.status IN ('scheduled', 'queued')
+WHERE m.id = $1
+
+-- name: history
+-- What went otherwise than planned with a message, oldest first.
+SELECT attempt, at, status, code, detail FROM message_history
+WHERE message_id = $1 ORDER BY at, attempt
+
 -- name: page
 -- A page of an account's messages, newest first: after an offset, or below an id.
 SELECT m.id, m.status, m.phone, m.body, m.contact_id, m.campaign_id, m.template_id, m.device_id,

@@ -6,7 +6,7 @@ import pytest
 
 from service.core.lifecycle import RANK, Status
 from service.record.recorder import Recorder
-from service.store import accounts
+from service.store import messages as store
 from service.store.pool import Pool
 from tests.integration.store.changes import (
     NOON,
@@ -208,11 +208,9 @@ async def test_what_went_otherwise_is_remembered_and_told(
     await recorder.put([again])
     await recorder.put([again])
     async with pool.acquire() as connection:
-        [story, other] = [await accounts.story(connection, id_) for id_ in (told, plain)]
-    assert story is not None
-    assert other is not None
-    assert other["history"] == []
-    assert [line.split(" ", 1)[1] for line in story["history"]] == [
-        "attempt 1 queued recipient_limit",
-        "attempt 2 failed rejected No WhatsApp.",
+        [story, other] = [await store.history(connection, id_) for id_ in (told, plain)]
+    assert other == []
+    assert [(step["attempt"], step["status"], step["code"], step["detail"]) for step in story] == [
+        (1, "queued", "recipient_limit", None),
+        (2, "failed", "rejected", "No WhatsApp."),
     ]
