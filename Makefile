@@ -10,7 +10,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 
 .NOTPARALLEL:
 .PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-embedded \
-	bench-imports bench-lists bench-meta bench-moves bench-pace check schemas migrate lock clean FORCE
+	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream check schemas migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed t
 
 bench-meta: .venv/dev ## A bulk, throttling and a burst of webhooks through the local Cloud API
 	.venv/bin/python -m pytest -q -s tests/bench/meta.py
+
+bench-upstream: .venv/dev ## 100,000 sends over AMQP while the intake is killed and RabbitMQ restarted
+	.venv/bin/python -m pytest -s tests/bench/upstream.py
 
 bench-lists: .venv/dev ## Time lists of a million rows and show their plans
 	.venv/bin/python -m pytest -q -s tests/bench/lists.py
