@@ -26,6 +26,10 @@ POINTS = frozenset(
         "accept.reserved",
         "accept.before_commit",
         "accept.committed",
+        # a command of an upstream service, beside those of a request
+        "command.received",
+        "command.answered",
+        "command.acked",
         # an outbox entry on its way to the bus
         "relay.before_publish",
         "relay.confirmed",

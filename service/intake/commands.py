@@ -22,6 +22,7 @@ from schemas.upstream import (
     SendCommand,
     accepted,
 )
+from service import failpoints
 from service.accept import Accept
 from service.bus.bus import Bus, Consumer, Outgoing, PublishFailed
 from service.bus.delivery import Delivery
@@ -92,6 +93,7 @@ class Commands:
 
     async def _take(self, kind: Kind, delivery: Delivery) -> None:
         began = time.monotonic()
+        failpoints.hit("command.received")
         try:
             command = read(delivery, kind)
             standing = await self._see_to(partial(self._standing, command))
@@ -99,8 +101,10 @@ class Commands:
             await self._see_to(partial(self._dead.bury, delivery, poison))
             return
         answer = await self._see_to(partial(self._answer, command, standing))
+        failpoints.hit("command.answered")
         await self._reply(command, answer)
         await delivery.ack()
+        failpoints.hit("command.acked")
         result = "rejected" if answer.status >= REFUSED else "accepted"
         metrics.COMMANDS.labels(kind.routing_key, "replayed" if answer.replayed else result).inc()
         metrics.COMMAND_SECONDS.labels(kind.routing_key).observe(time.monotonic() - began)

@@ -66,6 +66,7 @@ FAULTS = {
     "F83": "migration while serving",
     "F84": "descriptors, memory, log disk used up",
     "F85": "soak: a seeded mix of all of it",
+    "F88": "intake killed at each stage of a command",
 }
 
 NOT_RUN = {

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from tests.fault.cases import broker, cluster, database, devices, events, kills, provider, requests
+from tests.fault.cases import (
+    broker,
+    cluster,
+    commands,
+    database,
+    devices,
+    events,
+    kills,
+    provider,
+    requests,
+)
 
-__all__ = ["broker", "cluster", "database", "devices", "events", "kills", "provider", "requests"]
+__all__ = [
+    "broker",
+    "cluster",
+    "commands",
+    "database",
+    "devices",
+    "events",
+    "kills",
+    "provider",
+    "requests",
+]
