@@ -18,8 +18,9 @@ from service.ingress.gate import Gate
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation
 from service.ingress.pages import COUNT_LIMIT
-from service.ingress.replies import CLAIMS_OVER_SECONDS, found, one, path_id, reply
+from service.ingress.replies import CLAIMS_OVER_SECONDS, encoded, found, one, path_id, reply
 from service.ingress.requests import BULK_LIMIT_BYTES, read_json, read_nothing
+from service.once import Answer, Once
 from service.store import campaigns as store
 from service.store.pool import Connection, Pool
 
@@ -38,8 +39,9 @@ _REFUSALS = ("no_device", "no_recipients")
 class Campaigns:
     """Handlers of /campaigns."""
 
-    def __init__(self, pool: Pool, taking: Taking, gate: Gate, lists: Lists) -> None:
+    def __init__(self, pool: Pool, once: Once, taking: Taking, gate: Gate, lists: Lists) -> None:
         self._pool = pool
+        self._once = once
         self._taking = taking
         self._gate = gate
         self._lists = lists
@@ -136,9 +138,13 @@ class Campaigns:
 
     async def preview(self, request: web.Request) -> web.Response:
         """What a campaign would do."""
-        body, _ = await read_json(request, _audience_decoder, limit_bytes=BULK_LIMIT_BYTES)
-        async with self._pool.acquire() as connection, connection.transaction():
-            return one(await preview(connection, request[CALLER].account_id, body))
+        body, key = await read_json(request, _audience_decoder, limit_bytes=BULK_LIMIT_BYTES)
+        account_id = request[CALLER].account_id
+
+        async def work(connection: Connection) -> Answer:
+            return Answer(200, encoded(await preview(connection, account_id, body)))
+
+        return reply(await self._once.run(account_id, key, work))
 
     async def one(self, request: web.Request) -> web.Response:
         """One campaign."""

@@ -84,7 +84,7 @@ class Ingress:
             Templates(pool, once, lists),
             Devices(pool, once, lists, seal, KINDS, linkings, shards=installation.shards),
             Connections(pool, KINDS, linkings),
-            Campaigns(pool, CampaignTaking(once, door="http"), gate, lists),
+            Campaigns(pool, once, CampaignTaking(once, door="http"), gate, lists),
             self._accounts(),
             Credits(pool, lists),
             InboundMessages(lists, Words(seal)),
