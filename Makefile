@@ -10,7 +10,8 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 
 .NOTPARALLEL:
 .PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-embedded \
-	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream check schemas migrate lock clean FORCE
+	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream check schemas dashboards \
+	migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +70,9 @@ check: .venv/dev ## Check format, lint, types and import rules, run the fast tes
 
 schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.json anew, as the program serves them
 	.venv/bin/python -m tests.schemas
+
+dashboards: .venv/dev ## Write deploy/grafana/dashboards anew, as their code says
+	.venv/bin/python -m deploy.grafana
 
 migrate: .venv/run ## Bring the database and the broker to this version
 	@exec .venv/bin/hantar migrate $(ARGS)

@@ -22,7 +22,8 @@ CONFIG = """\
            {{vm_memory_high_watermark, {{absolute, 1073741824}}}},
            {{disk_free_limit, 50000000}},
            {cluster}{{collect_statistics_interval, 1000}}]}},
- {{rabbitmq_management, [{{tcp_config, [{{ip, "{host}"}}, {{port, {management}}}]}}]}}].
+ {{rabbitmq_management, [{{tcp_config, [{{ip, "{host}"}}, {{port, {management}}}]}}]}},
+ {{rabbitmq_prometheus, [{{tcp_config, [{{ip, "{host}"}}, {{port, {metrics}}}]}}]}}].
 """
 #: Members of a cluster stop when they see no majority of it; leaders are spread over them.
 CLUSTER = """\
@@ -57,7 +58,9 @@ class NodeFolder:
         # RabbitMQ's scripts break on spaces, which any other place may have.
         self.path = Path(tempfile.mkdtemp(prefix="hantar-rabbitmq-", dir="/tmp"))
         self.output = self.path / "output"
-        self.amqp_port, self.management_port, self._distribution_port, epmd_port = free_ports(4)
+        ports = free_ports(5)
+        self.amqp_port, self.management_port, self.metrics_port = ports[:3]
+        self._distribution_port, epmd_port = ports[3:]
         self.epmd_port = cluster.epmd_port if cluster else epmd_port
         self.name = cluster.members[place] if cluster else "hantar@localhost"
         self._cluster = cluster
@@ -120,8 +123,12 @@ class NodeFolder:
         cookie = self.path / ".erlang.cookie"
         cookie.write_text(COOKIE)
         cookie.chmod(0o400)
-        (self.path / "enabled_plugins").write_text("[rabbitmq_management].\n")
-        ports = {"amqp": self.amqp_port, "management": self.management_port}
+        (self.path / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
+        ports = {
+            "amqp": self.amqp_port,
+            "management": self.management_port,
+            "metrics": self.metrics_port,
+        }
         members = ", ".join(f"'{name}'" for name in self._cluster.members) if self._cluster else ""
         cluster = CLUSTER.format(members=members) if members else ""
         config = CONFIG.format(host=HOST, cluster=cluster, **ports)

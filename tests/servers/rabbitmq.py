@@ -62,6 +62,11 @@ class RabbitNode:
         """Where it takes clients."""
         return self._folder.amqp_port
 
+    @property
+    def metrics(self) -> str:
+        """The host and port of its metrics for Prometheus."""
+        return f"{HOST}:{self._folder.metrics_port}"
+
     def amqp_url(self, vhost: str = "/") -> str:
         """The AMQP address of a vhost on this node."""
         port = self._folder.amqp_port

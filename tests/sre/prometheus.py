@@ -112,6 +112,13 @@ class Prometheus:
         answer = await self._get("label/__name__/values")
         return set(answer["data"])
 
+    async def rule_faults(self) -> dict[str, str]:
+        """The rules that cannot be evaluated, with the reason."""
+        answer = await self._get("rules")
+        rules = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+        assert rules, "no rule was read"
+        return {rule["name"]: rule["lastError"] for rule in rules if rule.get("lastError")}
+
     async def firing(self) -> dict[str, str]:
         """The alerts that fire, with their summaries."""
         answer = await self._get("alerts")

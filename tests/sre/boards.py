@@ -1,0 +1,43 @@
+"""The committed dashboards, as their readers see them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[2] / "deploy/grafana/dashboards"
+_LEGEND = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a panel."""
+
+    where: str
+    expression: str
+    #: what its legend shows
+    labels: frozenset[str]
+
+    def asked(self, *, window: str) -> str:
+        """The expression with the variables as Grafana fills them in for "all"."""
+        filled = self.expression.replace("$__rate_interval", window)
+        return filled.replace("$job", ".*").replace("$instance", ".*")
+
+
+def boards() -> dict[str, dict[str, Any]]:
+    """The JSON of each, by its file."""
+    return {file.name: json.loads(file.read_text()) for file in sorted(FOLDER.glob("*.json"))}
+
+
+def queries() -> Iterator[Query]:
+    """Every query of every panel."""
+    for board in boards().values():
+        for panel in board["panels"]:
+            for target in panel.get("targets", ()):
+                where = f"{board['title']}, {panel['title']} {target['refId']}"
+                labels = frozenset(_LEGEND.findall(target["legendFormat"]))
+                yield Query(where, target["expr"], labels)

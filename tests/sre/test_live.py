@@ -1,0 +1,78 @@
+"""Every query of every panel and rule, asked of a real Prometheus beside a loaded installation."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from service.core.sealing import new_key
+from tests.acceptance.installation import Installation
+from tests.servers.rabbitmq import RabbitNode
+from tests.sre.boards import queries
+from tests.sre.load import calling, everything, listening
+from tests.sre.prometheus import RULE_FILES, Prometheus, expressions, running_prometheus, scaled
+
+ROLES = ("ingress", "dispatcher", "recorder", "intake")
+#: How much shorter windows are here.
+FACTOR = 30.0
+WINDOW = "15s"
+SEEN_SECONDS = 30.0
+#: What shows only what another driver, a refused template or an outage of ours does.
+UNSEEN = (
+    "hantar_meta_errors_total",
+    "hantar_meta_webhooks_ignored_total",
+    "hantar_campaigns_stopped_total",
+    "hantar_commands_deferred_total",
+)
+
+
+async def test_every_query_shows_what_its_legend_says(
+    installation: Installation, rabbit_node: RabbitNode, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "secret.key"
+    key_file.write_text(f"{new_key()}\n")
+    installation.processes.environment |= {
+        "HANTAR_WEBHOOK_ALLOW": "127.0.0.0/8",
+        "HANTAR_SECRET_KEY_FILE": str(key_file),
+    }
+    running = await installation.run(*ROLES)
+    ops = [(await process.ready())[1].removeprefix("http://") for process in running]
+    rules = {file: scaled(file, FACTOR, {}) for file in RULE_FILES}
+    targets = {"hantar": ops, "rabbitmq": [rabbit_node.metrics]}
+    async with (
+        listening() as endpoint,
+        calling(installation, running[0]) as caller,
+        running_prometheus(tmp_path / "prometheus", targets, rules=rules) as prometheus,
+    ):
+        # So that counters are seen before they move.
+        await asyncio.sleep(2)
+        await everything(caller, installation.processes.environment["HANTAR_AMQP_URL"], endpoint)
+        missing = await _missing(prometheus)
+        assert await prometheus.rule_faults() == {}
+    assert not missing, "\n".join(f"{where}: {why}" for where, why in missing.items())
+
+
+async def _missing(prometheus: Prometheus) -> dict[str, str]:
+    """The queries that do not show what they should, once all have had time to."""
+    asked = {
+        query.where: (query.asked(window=WINDOW), query.labels)
+        for query in queries()
+        if not any(name in query.expression for name in UNSEEN)
+    }
+    missing: dict[str, str] = {}
+    deadline = asyncio.get_running_loop().time() + SEEN_SECONDS
+    while asked and asyncio.get_running_loop().time() < deadline:
+        for where, (expression, labels) in list(asked.items()):
+            series = await prometheus.query(expression)
+            lacking = [labels - each["metric"].keys() for each in series]
+            if series and not any(lacking):
+                del asked[where]
+                missing.pop(where, None)
+            else:
+                missing[where] = f"{expression}: {lacking or 'no series'}"
+        await asyncio.sleep(0.5)
+    for name, expression in expressions().items():
+        # Most of these are empty when all is well; that they are queries has to be enough.
+        await prometheus.query(expression)
+        assert name
+    return missing
