@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from service.core.lifecycle import Status
+from service.core.traceparent import trace_id
 
 
 class Scope(StrEnum):
@@ -36,6 +37,13 @@ class Send:
     phone: str
     body: str
     options: Mapping[str, Any] | None = None
+    #: the trace that it was accepted in, for providers that pass it on and for log lines
+    traceparent: str | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        """What log lines about it hold."""
+        return None if self.traceparent is None else trace_id(self.traceparent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ EVENTS = (
                     reference="order-1001",
                     provider_id="sim-1",
                     error=None,
+                    traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
                 )
             ],
         ),

@@ -119,6 +119,8 @@ class StatusEvent(msgspec.Struct):
     reference: str | None
     provider_id: str | None
     error: EventError | None
+    #: of the request that the message was accepted in (W3C Trace Context)
+    traceparent: str | None
 
 
 class MessageStatus(msgspec.Struct):

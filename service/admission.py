@@ -22,6 +22,7 @@ from service.store import accept as store
 from service.store.accept import Contact, ContactFields, Device, NewMessage, Shared
 from service.store.outbox import Entry
 from service.store.pool import Connection
+from service.telemetry import tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ async def write(connection: Connection, account_id: int, ready: Sequence[Ready])
         exchange=DISPATCH,
         command_type=DISPATCH_TYPE,
         commands=commands,
+        traceparent=tracing.current(),
     )
     if reserved is None:
         raise too_few_credits(count)
@@ -176,6 +178,7 @@ def _groups(ready: Sequence[Ready]) -> dict[Shared, list[int]]:
             options.delivery or "at_most_once",
             options.send_at,
             options.expires_at,
+            traceparent=tracing.current(),
         )
         groups[shared].append(place)
     return groups

@@ -18,6 +18,7 @@ from schemas.commands import (
 )
 from service.bus.bus import Bus, Outgoing
 from service.bus.topology import CALLBACKS
+from service.telemetry import tracing
 
 _Item = TypeVar("_Item", StandingItem, TemplateItem)
 
@@ -52,6 +53,7 @@ def call_back_over(bus: Bus) -> Callable[[Sequence[Called]], Awaitable[None]]:
                 routing_key=CALLBACKS,
                 body=msgspec.json.encode(batch),
                 type=CALLBACKS_TYPE,
+                headers=tracing.headers(),
             )
         )
 

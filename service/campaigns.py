@@ -23,7 +23,6 @@ from service.core.text import body_error, name_error
 from service.core.times import rfc3339
 from service.drafts import NAME_LIMIT_CHARS, PRIORITIES, check_times, read_content, utc_now
 from service.once import Answer, Idempotency, Once, Tell
-from service.relay import EVENTS_EXCHANGE
 from service.store import accept, groups, record
 from service.store import campaigns as store
 from service.store import templates as template_store
@@ -31,7 +30,7 @@ from service.store.accept import Device
 from service.store.campaigns import Named, NewCampaign, Recipient
 from service.store.outbox import Entry
 from service.store.pool import Connection
-from service.telemetry import metrics
+from service.telemetry import metrics, tracing
 
 #: What may become of a campaign, by its status: the status after it. What is there already stays.
 _MOVES = {
@@ -157,10 +156,13 @@ async def tell(connection: Connection, campaign_id: int, now: datetime) -> Entry
     row = await store.told(connection, campaign_id)
     routing_key = f"campaign.{row['status']}"
     body = msgspec.json.encode(schema.campaign_event(row, now))
-    entry_id = await record.put_event(
-        connection, routing_key=routing_key, event_type=CAMPAIGN_TYPE, body=body
+    return await record.put_event(
+        connection,
+        routing_key=routing_key,
+        event_type=CAMPAIGN_TYPE,
+        body=body,
+        traceparent=row["traceparent"],
     )
-    return Entry(entry_id, EVENTS_EXCHANGE, routing_key, CAMPAIGN_TYPE, body)
 
 
 def resource(row: Row, now: datetime) -> schema.Campaign:
@@ -255,6 +257,7 @@ def _new(plan: Plan, now: datetime) -> NewCampaign:
         status="scheduled" if later else "dispatching",
         send_at=request.send_at,
         expires_at=request.expires_at,
+        traceparent=tracing.current(),
     )
 
 

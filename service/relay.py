@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextvars import Context
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,16 +16,16 @@ from schemas.commands import INBOUND_TYPE
 from schemas.upstream import Addressed
 from service import failpoints
 from service.bus.bus import Bus, Outgoing, PublishFailed
+from service.core.traceparent import trace_id
 from service.core.words import Words
 from service.store import outbox
 from service.store.group_commit import Closed, GroupCommit
-from service.store.outbox import Entry
+from service.store.outbox import EVENTS_EXCHANGE, Entry
 from service.store.pool import UNAVAILABLE, Dedicated, Pool
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-EVENTS_EXCHANGE = "hantar.events"
 #: Entries in publication at once; what is offered beyond stays in the outbox for the sweep.
 CAPACITY = 2000
 #: After this an entry that is still in the outbox is published again.
@@ -126,7 +127,7 @@ class Relay:
             failpoints.hit("relay.confirmed")
         except PublishFailed as error:
             metrics.PUBLISHED.labels(type(error).__name__).inc()
-            log.warning("publish_failed", error=type(error).__name__, outbox_id=entry.id)
+            log.warning("publish_failed", error=type(error).__name__, **_about(entry))
             return
         finally:
             metrics.PUBLISH_SECONDS.observe(time.monotonic() - began)
@@ -135,7 +136,7 @@ class Relay:
             await self._deletions.put([(entry.id, account_id)])
         except (*UNAVAILABLE, Closed) as error:
             # It will be published once more; whoever reads it finds nothing left to do.
-            log.warning("outbox_delete_failed", error=type(error).__name__, outbox_id=entry.id)
+            log.warning("outbox_delete_failed", error=type(error).__name__, **_about(entry))
 
     def _body(self, entry: Entry) -> bytes:
         return self._words.open_event(entry.body) if entry.type == INBOUND_TYPE else entry.body
@@ -150,6 +151,13 @@ class Relay:
 def _account(entry: Entry) -> int:
     """The account that an event is about; 0 for what is no event."""
     return _addressed.decode(entry.body).account if entry.exchange == EVENTS_EXCHANGE else 0
+
+
+def _about(entry: Entry) -> dict[str, Any]:
+    about: dict[str, Any] = {"outbox_id": entry.id}
+    if entry.traceparent:
+        about["trace_id"] = trace_id(entry.traceparent)
+    return about
 
 
 def _headers(entry: Entry, account_id: int) -> dict[str, str]:

@@ -99,7 +99,12 @@ class Meta:
         except (NotAllowed, NotSent):
             return
         except NoAnswer as error:
-            log.warning("meta_no_answer", message_id=send.message_id, error=str(error))
+            log.warning(
+                "meta_no_answer",
+                message_id=send.message_id,
+                trace_id=send.trace_id,
+                error=str(error),
+            )
             report.done(send, NO_ANSWER)
         else:
             report.done(send, outcome_of(answer, self._codes))

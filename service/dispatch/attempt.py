@@ -114,6 +114,7 @@ def _send(device_id: int, plan: Planned) -> Send:
         claimed.phone,
         claimed.body,
         claimed.options,
+        claimed.traceparent,
     )
 
 

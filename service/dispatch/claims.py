@@ -73,6 +73,7 @@ class Claimed:
     limits: Limits
     #: the epoch that the driver is told, which rises for the device whatever shard it is on
     epoch: int
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,4 +227,5 @@ def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float)
         row["due_at"],
         store.limits_of(row),
         row["call_epoch"],
+        row["traceparent"],
     )

@@ -25,6 +25,7 @@ from service.dispatch.packs import Entry, Hand, Pack, acks_done
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
+from service.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -216,6 +217,7 @@ class Dispatcher:
         await asyncio.gather(*(each.close() for each in consumers), return_exceptions=True)
 
     async def _receive(self, lease: Lease, hand: Hand, delivery: Delivery) -> None:
+        tracing.begin(delivery.headers.get("traceparent"))
         try:
             command = _decode(delivery.body)
         except msgspec.MsgspecError as error:

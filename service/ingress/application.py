@@ -19,7 +19,7 @@ from service.ingress.connections import ConnectionLog
 from service.ingress.cors import Cors
 from service.ingress.requests import BULK_LIMIT_BYTES
 from service.store.pool import CONFLICTS, UNAVAILABLE
-from service.telemetry import metrics
+from service.telemetry import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -96,13 +96,15 @@ async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse
     request[_REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    given = request.headers.getall("traceparent", [])
+    tracing.begin(given[0] if len(given) == 1 else None)
     began = time.monotonic()
     response = await handler(request)
     response.headers["X-Request-Id"] = request_id
     route = _route(request)
     seconds = time.monotonic() - began
     metrics.REQUESTS.labels(route, f"{response.status // 100}xx").inc()
-    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    metrics.REQUEST_SECONDS.labels(route).observe(seconds, tracing.exemplar())
     caller = request.get(CALLER)
     log.info(
         "request",

@@ -33,10 +33,8 @@ from service.ingress.replies import (
 )
 from service.ingress.requests import read_json
 from service.once import Answer, Idempotency, Once, Work
-from service.relay import EVENTS_EXCHANGE
 from service.store import contacts as store
 from service.store.contacts import ContactFields, ContactFilter
-from service.store.outbox import Entry
 from service.store.pool import Connection, Pool
 from service.store.record import put_event
 
@@ -206,10 +204,9 @@ async def _saved(connection: Connection, account_id: int, row: Any, status: int)
             "at": rfc3339(row["opted_out_at"]),
         }
     )
-    event_id = await put_event(
+    entry = await put_event(
         connection, routing_key=_OPTED_OUT, event_type=OPTED_OUT_TYPE, body=event
     )
-    entry = Entry(event_id, EVENTS_EXCHANGE, _OPTED_OUT, OPTED_OUT_TYPE, event)
     return Answer(status, body, [entry])
 
 

@@ -139,7 +139,9 @@ async def _expand(connection: Connection, taken: Any) -> Sequence[Entry]:
         entries += await _end(connection, left, over)
     else:
         commands = dispatch_commands(taken["shard"], _shared(taken, "reserved"), left)
-        entries += await store.put_commands(connection, DISPATCH, DISPATCH_TYPE, commands)
+        entries += await store.put_commands(
+            connection, DISPATCH, DISPATCH_TYPE, commands, taken["traceparent"]
+        )
     await store.advance(connection, taken["id"], fit=len(ids), unfit=len(unfit_ids))
     if taken["status"] == "scheduled":
         entries.append(await tell(connection, taken["id"], datetime.now(UTC)))
@@ -208,6 +210,7 @@ def _shared(taken: Any, credit: str | None) -> Shared:
         expires_at=taken["expires_at"],
         campaign_id=taken["id"],
         credit=credit,
+        traceparent=taken["traceparent"],
     )
 
 

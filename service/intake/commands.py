@@ -31,12 +31,11 @@ from service.campaigns import Campaigns
 from service.intake.dead import DeadLetters
 from service.intake.envelope import KINDS, Command, Kind, Poison, read
 from service.once import REFUSED, Answer, Idempotency, Once, refusal
-from service.relay import EVENTS_EXCHANGE
 from service.store import upstreams
-from service.store.outbox import Entry
+from service.store.outbox import EVENTS_EXCHANGE, Entry
 from service.store.pool import CONFLICTS, UNAVAILABLE, Connection, Pool
 from service.store.upstreams import Standing
-from service.telemetry import metrics
+from service.telemetry import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +93,7 @@ class Commands:
     async def _take(self, kind: Kind, delivery: Delivery) -> None:
         began = time.monotonic()
         failpoints.hit("command.received")
+        tracing.begin(delivery.headers.get("traceparent"))
         try:
             command = read(delivery, kind)
             standing = await self._see_to(partial(self._standing, command))
@@ -107,7 +107,9 @@ class Commands:
         failpoints.hit("command.acked")
         result = "rejected" if answer.status >= REFUSED else "accepted"
         metrics.COMMANDS.labels(kind.routing_key, "replayed" if answer.replayed else result).inc()
-        metrics.COMMAND_SECONDS.labels(kind.routing_key).observe(time.monotonic() - began)
+        metrics.COMMAND_SECONDS.labels(kind.routing_key).observe(
+            time.monotonic() - began, tracing.exemplar()
+        )
 
     async def _standing(self, command: Command) -> Standing:
         """Raises Poison for a stranger: an account's listeners must not hear of commands that are
@@ -166,7 +168,7 @@ class Commands:
                         body=body,
                         type=event_type,
                         correlation_id=command.id,
-                        headers={"account": str(command.account_id)},
+                        headers={"account": str(command.account_id), **tracing.headers()},
                         mandatory=False,
                     )
                 )
@@ -187,7 +189,7 @@ async def _tell(command: Command, connection: Connection, answer: Answer) -> Seq
         event_type=event_type,
         body=body,
         command_id=command.id,
-        traceparent=command.traceparent,
+        traceparent=tracing.current(),
     )
     return [entry]
 

@@ -62,7 +62,6 @@ class Command:
     request: Request | None
     fault: Problem | None
     reply_to: str | None
-    traceparent: str | None
 
 
 _send_decoder = msgspec.json.Decoder(SendCommand)
@@ -113,7 +112,6 @@ def read(delivery: Delivery, kind: Kind) -> Command:
         fault = problem
         account_id = _account(raw, problem)
     reply_to = delivery.reply_to
-    traceparent = delivery.headers.get("traceparent")
     return Command(
         kind,
         delivery.message_id or "",
@@ -123,7 +121,6 @@ def read(delivery: Delivery, kind: Kind) -> Command:
         request,
         fault,
         reply_to if reply_to is not None and reply_to.startswith(_REPLIES) else None,
-        traceparent if isinstance(traceparent, str) else None,
     )
 
 

@@ -20,6 +20,7 @@ from service.record.inbound import Inbound
 from service.record.recorder import Recorder
 from service.record.standing import Standings
 from service.store.pool import CONFLICTS, UNAVAILABLE
+from service.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class CallbackConsumer:
             await self._consumer.close()
 
     async def _apply(self, delivery: Delivery) -> None:
+        tracing.begin(delivery.headers.get("traceparent"))
         try:
             callbacks = _decode(delivery.body)
             changes = [_change(item) for item in callbacks.statuses]

@@ -8,7 +8,7 @@ import orjson
 
 from schemas.commands import DEVICE_STATE_TYPE
 from service.core.times import rfc3339
-from service.relay import EVENTS_EXCHANGE, Relay
+from service.relay import Relay
 from service.store import devices as store
 from service.store.outbox import Entry
 from service.store.pool import Connection, Pool
@@ -49,10 +49,10 @@ async def change_state(
             "at": rfc3339(change.at),
         }
     )
-    event_id = await put_event(
+    entry = await put_event(
         connection, routing_key=DEVICE_STATE, event_type=DEVICE_STATE_TYPE, body=body
     )
-    return [Entry(event_id, EVENTS_EXCHANGE, DEVICE_STATE, DEVICE_STATE_TYPE, body)]
+    return [entry]
 
 
 class DeviceLinks:

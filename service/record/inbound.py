@@ -15,7 +15,7 @@ from service.core.lifecycle import LONGEST_TEXT_CHARS
 from service.core.text import storable
 from service.core.times import rfc3339
 from service.core.words import OptOutWords, Words
-from service.relay import EVENTS_EXCHANGE, Relay
+from service.relay import Relay
 from service.store import inbound as store
 from service.store.inbound import Kept
 from service.store.outbox import Entry
@@ -101,8 +101,7 @@ class Inbound:
 
 
 async def _put(connection: Connection, name: str, event_type: str, body: bytes) -> Entry:
-    id_ = await put_event(connection, routing_key=name, event_type=event_type, body=body)
-    return Entry(id_, EVENTS_EXCHANGE, name, event_type, body)
+    return await put_event(connection, routing_key=name, event_type=event_type, body=body)
 
 
 def _storable(item: InboundItem) -> InboundItem:

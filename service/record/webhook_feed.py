@@ -12,6 +12,7 @@ from schemas.upstream import ACCEPTED, INBOUND, REJECTED
 from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.bus.topology import WEBHOOKS
+from service.core import traceparent
 from service.core.words import Words
 from service.store import webhooks as store
 from service.store.group_commit import GroupCommit
@@ -91,4 +92,5 @@ class WebhookFeed:
         if not isinstance(account, int) or not delivery.message_id or not kind:
             raise ValueError("an event has an account, an id and a type")
         body = self._words.close_event(delivery.body) if kind == INBOUND else delivery.body
-        return Event(account, delivery.message_id, kind, body)
+        trace = traceparent.read(delivery.headers.get("traceparent"))
+        return Event(account, delivery.message_id, kind, body, trace)

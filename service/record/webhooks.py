@@ -20,7 +20,7 @@ from service.record.webhook_calls import Answer, WebhookCalls
 from service.store import webhooks as store
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 from service.store.webhooks import Delivery, Failure
-from service.telemetry import metrics
+from service.telemetry import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +118,8 @@ class Webhooks:
         await store.prune(self._pool)
 
     async def _deliver(self, delivery: Delivery) -> None:
+        if delivery.traceparent is not None:
+            tracing.begin(delivery.traceparent)
         try:
             failpoints.hit("webhook.taken")
             answer = await self._call(delivery)
@@ -145,9 +147,11 @@ class Webhooks:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(secrets, event_id, timestamp, body),
         }
+        if delivery.traceparent is not None:
+            headers["traceparent"] = delivery.traceparent
         began = time.monotonic()
         answer = await self._calls.post(delivery.url, headers, body)
-        metrics.WEBHOOK_SECONDS.observe(time.monotonic() - began)
+        metrics.WEBHOOK_SECONDS.observe(time.monotonic() - began, tracing.exemplar())
         return answer
 
     def _body(self, delivery: Delivery) -> bytes:

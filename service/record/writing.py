@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import orjson
@@ -13,9 +14,8 @@ from schemas.commands import EVENT_PACK, STATUS_TYPE
 from service.core.lifecycle import Change
 from service.core.times import rfc3339
 from service.record.holds import hold
-from service.relay import EVENTS_EXCHANGE
 from service.store import record
-from service.store.outbox import Entry
+from service.store.outbox import EVENTS_EXCHANGE, Entry
 from service.store.pool import Connection
 from service.store.record import LedgerEntry, PublicEvent
 from service.telemetry import metrics
@@ -63,7 +63,14 @@ async def write(
             connection, credits, events, event_type=STATUS_TYPE, claims=claims
         )
     entries = [
-        Entry(id_, EVENTS_EXCHANGE, event.routing_key, STATUS_TYPE, event.body)
+        Entry(
+            id_,
+            EVENTS_EXCHANGE,
+            event.routing_key,
+            STATUS_TYPE,
+            event.body,
+            traceparent=event.traceparent,
+        )
         for id_, event in zip(ids, events, strict=True)
     ]
     entries += await hold(connection, changes, moved)
@@ -83,7 +90,7 @@ def _ledger_entries(moved: Iterable[asyncpg.Record]) -> list[LedgerEntry]:
 
 
 def _public_events(moved: Iterable[asyncpg.Record]) -> list[PublicEvent]:
-    groups: dict[tuple[int, str], list[dict[str, object]]] = defaultdict(list)
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
     for row in moved:
         if row["status"] == "queued":
             continue
@@ -100,13 +107,20 @@ def _public_events(moved: Iterable[asyncpg.Record]) -> list[PublicEvent]:
                 "reference": row["reference"],
                 "provider_id": row["provider_id"],
                 "error": {"code": code, "detail": row["error_detail"]} if code else None,
+                "traceparent": row["traceparent"],
             }
         )
     return [
-        PublicEvent(
-            f"message.{status}",
-            orjson.dumps({"account": account, "events": events[start : start + EVENT_PACK]}),
-        )
+        _public_event(account, status, events[start : start + EVENT_PACK])
         for (account, status), events in groups.items()
         for start in range(0, len(events), EVENT_PACK)
     ]
+
+
+def _public_event(account: int, status: str, events: list[dict[str, Any]]) -> PublicEvent:
+    traces = {event["traceparent"] for event in events}
+    return PublicEvent(
+        f"message.{status}",
+        orjson.dumps({"account": account, "events": events}),
+        traces.pop() if len(traces) == 1 else None,
+    )

@@ -62,6 +62,7 @@ class Shared:
     campaign_id: int | None = None
     #: None for a recipient that was never paid for
     credit: str | None = "reserved"
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ async def insert_messages(
         shared.expires_at,
         shared.campaign_id,
         shared.credit,
+        shared.traceparent,
     )
     return [row["id"] for row in rows]
 
@@ -205,6 +207,7 @@ async def reserve(
     exchange: str = "",
     command_type: str = "",
     commands: Sequence[tuple[str, bytes]] = (),
+    traceparent: str | None = None,
 ) -> Reserved | None:
     """Reserve `count` credits and write the commands, as the last act; None: too few credits."""
     row = await connection.fetchrow(
@@ -217,11 +220,12 @@ async def reserve(
         [routing_key for routing_key, _ in commands],
         [body for _, body in commands],
         campaign_id,
+        traceparent,
     )
     if row is None:
         return None
     entries = [
-        Entry(entry_id, exchange, routing_key, command_type, body)
+        Entry(entry_id, exchange, routing_key, command_type, body, traceparent=traceparent)
         for entry_id, (routing_key, body) in zip(row["outbox_ids"], commands, strict=True)
     ]
     return Reserved(row["balance"], entries)

@@ -35,6 +35,7 @@ class NewCampaign:
     status: str
     send_at: datetime | None
     expires_at: datetime | None
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ async def create(connection: Connection, account_id: int, new: NewCampaign) -> i
         new.status,
         new.send_at,
         new.expires_at,
+        new.traceparent,
     )
     return made
 

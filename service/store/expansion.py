@@ -69,7 +69,11 @@ async def put_recipients(
 
 
 async def put_commands(
-    connection: Connection, exchange: str, command_type: str, commands: Sequence[tuple[str, bytes]]
+    connection: Connection,
+    exchange: str,
+    command_type: str,
+    commands: Sequence[tuple[str, bytes]],
+    traceparent: str | None,
 ) -> list[Entry]:
     """Write dispatch commands to the outbox."""
     rows = await connection.fetch(
@@ -78,9 +82,10 @@ async def put_commands(
         command_type,
         [routing_key for routing_key, _ in commands],
         [body for _, body in commands],
+        traceparent,
     )
     return [
-        Entry(row["id"], exchange, routing_key, command_type, body)
+        Entry(row["id"], exchange, routing_key, command_type, body, traceparent=traceparent)
         for row, (routing_key, body) in zip(rows, commands, strict=True)
     ]
 

@@ -10,6 +10,8 @@ from service.store.queries import load
 
 _SQL = load("sweeps")
 
+EVENTS_EXCHANGE = "hantar.events"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from service.core.lifecycle import Change, Hold
+from service.store.outbox import EVENTS_EXCHANGE, Entry
 from service.store.pool import Connection
 from service.store.queries import load
+from service.telemetry import tracing
 
 _SQL = load("record")
 
@@ -31,6 +33,8 @@ class PublicEvent:
 
     routing_key: str
     body: bytes
+    #: of all that it tells, if that is one
+    traceparent: str | None
 
 
 async def merge(
@@ -78,6 +82,7 @@ async def settle(
         [event.routing_key for event in events],
         [event.body for event in events],
         claims,
+        [event.traceparent for event in events],
     )
     return [row["id"] for row in rows]
 
@@ -100,8 +105,14 @@ async def devices_in_scope(connection: Connection, device_id: int, scope: str) -
 
 
 async def put_event(
-    connection: Connection, *, routing_key: str, event_type: str, body: bytes
-) -> int:
-    """Write one public event to the outbox; its id there."""
-    event_id: int = await connection.fetchval(_SQL["put_event"], routing_key, event_type, body)
-    return event_id
+    connection: Connection,
+    *,
+    routing_key: str,
+    event_type: str,
+    body: bytes,
+    traceparent: str | None = None,
+) -> Entry:
+    """Write one public event to the outbox, by default of the trace of the work in hand."""
+    traceparent = traceparent or tracing.current()
+    id_ = await connection.fetchval(_SQL["put_event"], routing_key, event_type, body, traceparent)
+    return Entry(id_, EVENTS_EXCHANGE, routing_key, event_type, body, traceparent=traceparent)

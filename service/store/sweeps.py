@@ -93,6 +93,7 @@ async def _release(connection: Connection, message_ids: list[int]) -> int:
         [],
         [],
         [],
+        [],
     )
     return len(rows)
 

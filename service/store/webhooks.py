@@ -33,6 +33,7 @@ class Event:
     event_id: str
     type: str
     body: bytes
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Delivery:
     event_id: str
     type: str
     body: bytes
+    traceparent: str | None
     attempts: int
     created_at: datetime
     url: str
@@ -192,6 +194,7 @@ async def feed(connection: Connection, events: Sequence[Event]) -> bool:
             [event.event_id for event in heard],
             [event.type for event in heard],
             [event.body for event in heard],
+            [event.traceparent for event in heard],
         )
     return bool(heard)
 

@@ -10,8 +10,8 @@ from service.bus.delivery import Delivery
 from service.bus.local import LocalBus
 from service.bus.topology import Queue, Topology
 from service.core.words import Words
-from service.relay import CAPACITY, EVENTS_EXCHANGE, Relay
-from service.store.outbox import Entry
+from service.relay import CAPACITY, Relay
+from service.store.outbox import EVENTS_EXCHANGE, Entry
 from service.store.pool import Pool
 from tests.integration.store.lossy import LossyWay
 from tests.system import SEAL, eventually

@@ -51,11 +51,11 @@ RETURNING id, phone
 INSERT INTO messages (
     phone, body, reference, contact_id, options,
     account_id, device_id, template_id, status, priority, delivery, send_at, expires_at,
-    campaign_id, credit, queued_at
+    campaign_id, credit, traceparent, queued_at
 )
 SELECT n.phone, n.body, n.reference, n.contact_id, n.options,
     $6::bigint, $7::bigint, $8::bigint, $9::message_status, $10::smallint, $11::message_delivery,
-    $12::timestamptz, $13::timestamptz, $14::bigint, $15::message_credit,
+    $12::timestamptz, $13::timestamptz, $14::bigint, $15::message_credit, $16::text,
     CASE WHEN $9::message_status = 'queued' THEN now() END
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::jsonb[])
     AS n (phone, body, reference, contact_id, options)
@@ -79,8 +79,8 @@ WITH account AS (
     INSERT INTO ledger (account_id, type, count, message_id, campaign_id, balance_after)
     SELECT $1, 'reserve', $2, $3, $8, balance FROM account
 ), command AS (
-    INSERT INTO outbox (exchange, routing_key, type, body)
-    SELECT $4, c.routing_key, $5, c.body
+    INSERT INTO outbox (exchange, routing_key, type, body, traceparent)
+    SELECT $4, c.routing_key, $5, c.body, $9
     FROM unnest($6::text[], $7::bytea[]) AS c (routing_key, body), account
     RETURNING id
 )

@@ -2,10 +2,10 @@
 -- A new campaign; who gets it follows in the same transaction.
 INSERT INTO campaigns (
     account_id, name, body, template_id, template, device_id, priority, delivery, skip_missing,
-    reference, status, send_at, expires_at, started_at
+    reference, status, send_at, expires_at, traceparent, started_at
 )
 VALUES (
-    $1, $2, $3, $4, $5::jsonb, $6, $7, $8::message_delivery, $9, $10, $11, $12, $13,
+    $1, $2, $3, $4, $5::jsonb, $6, $7, $8::message_delivery, $9, $10, $11, $12, $13, $14,
     CASE WHEN $11 = 'dispatching' THEN now() END
 )
 RETURNING id
@@ -100,5 +100,6 @@ RETURNING id
 
 -- name: told
 -- A campaign as it is told of.
-SELECT id, account_id, name, status, reference, total, pending, unfit, started_at, statuses
-FROM counted_campaigns WHERE id = $1
+SELECT c.id, c.account_id, c.name, c.status, c.reference, c.total, c.pending, c.unfit, c.started_at,
+    c.statuses, k.traceparent
+FROM counted_campaigns c JOIN campaigns k ON k.id = c.id WHERE c.id = $1

@@ -221,7 +221,7 @@ WITH own AS (
         AND j.verdict = 'claimed'
     RETURNING m.id, j.verdict, m.attempt, m.attempts, m.phone, m.body, m.options,
         GREATEST(m.created_at, m.send_at) AS due_at, j.per_second, j.per_minute, j.jitter_seconds,
-        j.call_epoch
+        j.call_epoch, m.traceparent
 ), noted AS (
     INSERT INTO claims (id, shard, epoch, message_ids)
     SELECT $7, j.shard, j.epoch, array_agg(j.id)
@@ -244,7 +244,7 @@ WITH own AS (
 SELECT t.*, NULL::text AS version, NULL::double precision AS hold_seconds FROM taken t
 UNION ALL
 SELECT j.id, j.verdict, NULL, NULL, NULL, NULL, NULL, NULL, j.per_second, j.per_minute,
-    j.jitter_seconds, j.call_epoch, j.version::text,
+    j.jitter_seconds, j.call_epoch, NULL, j.version::text,
     EXTRACT(epoch FROM j.hold_until - now())::double precision
 FROM settled j WHERE j.verdict <> 'claimed'
 

@@ -4,7 +4,7 @@
 -- Nobody else works on it until the transaction ends.
 SELECT c.id, c.account_id, c.body, c.template -> 'media' AS media, c.template -> 'meta' AS meta,
     c.template_id, c.device_id, d.shard, c.priority, c.delivery,
-    c.skip_missing, c.reference, c.status, c.expires_at, c.pending + c.unfit AS left_over,
+    c.skip_missing, c.reference, c.traceparent, c.status, c.expires_at, c.pending + c.unfit AS left_over,
     c.walked_id, c.expires_at <= now() AS expired
 FROM campaigns c JOIN devices d ON d.id = c.device_id
 WHERE c.closed_at IS NULL AND COALESCE(c.rests_until <= now(), true)
@@ -45,8 +45,8 @@ ON CONFLICT DO NOTHING RETURNING phone
 
 -- name: put_commands
 -- Write dispatch commands.
-INSERT INTO outbox (exchange, routing_key, type, body)
-SELECT $1, c.routing_key, $2, c.body FROM unnest($3::text[], $4::bytea[]) AS c (routing_key, body)
+INSERT INTO outbox (exchange, routing_key, type, body, traceparent)
+SELECT $1, c.routing_key, $2, c.body, $5 FROM unnest($3::text[], $4::bytea[]) AS c (routing_key, body)
 RETURNING id
 
 -- name: advance

@@ -61,7 +61,7 @@ WITH change AS (
             OR (m.delivered_at IS NULL AND (j.status = 'delivered' OR j.delivered_at IS NOT NULL)))
     RETURNING m.id, m.account_id, m.device_id, m.campaign_id, m.phone, m.reference, m.provider_id,
         m.status, m.seq, m.credit, m.error_code, m.error_detail, m.priority, m.expires_at,
-        m.attempt, m.created_at, m.send_at,
+        m.attempt, m.created_at, m.send_at, m.traceparent,
         j.old_status, j.old_credit, j.at, j.moves, j.not_before, j.reason
 ), noting AS (
     INSERT INTO message_history (message_id, attempt, at, status, code, detail)
@@ -88,7 +88,7 @@ WITH change AS (
 )
 SELECT merged.id, merged.account_id, device_id, campaign_id, merged.phone, reference, provider_id,
     merged.status, seq, credit, error_code, error_detail, old_status, old_credit, at,
-    merged.created_at, send_at, d.driver
+    merged.created_at, send_at, traceparent, d.driver
 FROM merged JOIN devices d ON d.id = merged.device_id
 WHERE moves
 ORDER BY merged.id
@@ -122,9 +122,9 @@ WITH entry AS (
 ), through AS (
     DELETE FROM claims WHERE id = ANY($9::bigint[])
 )
-INSERT INTO outbox (exchange, routing_key, type, body)
-SELECT 'hantar.events', o.routing_key, $6, o.body
-FROM unnest($7::text[], $8::bytea[]) AS o (routing_key, body)
+INSERT INTO outbox (exchange, routing_key, type, body, traceparent)
+SELECT 'hantar.events', o.routing_key, $6, o.body, o.traceparent
+FROM unnest($7::text[], $8::bytea[], $10::text[]) AS o (routing_key, body, traceparent)
 RETURNING id
 
 -- name: hold
@@ -167,5 +167,6 @@ WHERE d.id = $1 AND o.deleted_at IS NULL ORDER BY o.id
 
 -- name: put_event
 -- Hand over one public event.
-INSERT INTO outbox (exchange, routing_key, type, body) VALUES ('hantar.events', $1, $2, $3)
+INSERT INTO outbox (exchange, routing_key, type, body, traceparent)
+VALUES ('hantar.events', $1, $2, $3, $4)
 RETURNING id

@@ -98,9 +98,10 @@ WHERE is_active AND account_id = ANY($1::bigint[])
 
 -- name: feed
 -- Note each event for every endpoint that wants it; one that was noted before stays as it is.
-INSERT INTO webhook_deliveries (endpoint_id, event_id, type, body)
-SELECT e.id, v.event_id, v.type, v.body
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[]) AS v (account_id, event_id, type, body)
+INSERT INTO webhook_deliveries (endpoint_id, event_id, type, body, traceparent)
+SELECT e.id, v.event_id, v.type, v.body, v.traceparent
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[], $5::text[])
+    AS v (account_id, event_id, type, body, traceparent)
 JOIN webhook_endpoints e ON e.account_id = v.account_id AND e.is_active
     AND e.events && ARRAY['*', v.type, split_part(v.type, '.', 1) || '.*']
 ON CONFLICT (endpoint_id, event_id) DO NOTHING
@@ -128,7 +129,8 @@ WITH open AS (
 UPDATE webhook_deliveries d SET due_at = now() + make_interval(secs => $5)
 FROM due, webhook_endpoints e
 WHERE d.id = due.id AND e.id = d.endpoint_id
-RETURNING d.id, d.endpoint_id, d.event_id, d.type, d.body, d.attempts, d.created_at, e.url,
+RETURNING d.id, d.endpoint_id, d.event_id, d.type, d.body, d.traceparent, d.attempts, d.created_at,
+    e.url,
     e.secret, e.failures, e.failing_since,
     CASE WHEN e.old_secret_until > now() THEN e.old_secret END AS old_secret
 
