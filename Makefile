@@ -10,7 +10,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 
 .NOTPARALLEL:
 .PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-embedded \
-	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream check schemas dashboards \
+	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream bench-webhooks check schemas dashboards \
 	migrate lock clean FORCE
 
 help: ## Show this list
@@ -30,6 +30,9 @@ bench-claims: .venv/dev ## What budgets cost a claim
 
 bench-pace: .venv/dev ## How much of their limits one fast and a thousand slow devices use
 	.venv/bin/python -m pytest -q -s tests/bench/pace.py
+
+bench-webhooks: .venv/dev ## What three bad webhook endpoints cost seven others
+	.venv/bin/python -m pytest -q -s tests/bench/webhooks.py
 
 bench-campaigns: .venv/dev ## Make a campaign of 100,000 while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/campaigns.py

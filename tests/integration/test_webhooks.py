@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from service.store.pool import Pool
-from tests.servers.webhook_receiver import Receiver, receiving
+from tests.servers.webhook_receiver import Receiver
 from tests.system import Account, Hantar, eventually, run_app
 
 
@@ -169,18 +169,6 @@ async def test_a_redirect_is_not_followed_and_a_wish_is_heard(
     [row] = await eventually(refused)
     assert len(receiver.calls) == 1
     assert row["due_at"][:16] > row["last_at"][:16]
-
-
-async def test_a_dead_endpoint_costs_the_others_nothing(hantar: Hantar, receiver: Receiver) -> None:
-    async with receiving() as hanging:
-        hanging.hang = True
-        dead = await hantar.account()
-        await listen(hantar, dead, hanging.url)
-        alive = await hantar.account()
-        await listen(hantar, alive, receiver.url)
-        await send(hantar, dead, 200)
-        await delivered(hantar, receiver, await send(hantar, alive, 20))
-        assert len(hanging.calls) <= 8
 
 
 async def test_another_accounts_endpoint_is_not_there(hantar: Hantar, receiver: Receiver) -> None:

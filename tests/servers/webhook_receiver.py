@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,9 +22,12 @@ class Receiver:
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
     calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    #: when each call came, in seconds of the epoch
+    times: list[float] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         """One call."""
+        self.times.append(time.time())
         self.calls.append((dict(request.headers), await request.read()))
         if self.hang:
             await asyncio.sleep(60)
