@@ -62,7 +62,7 @@ class Retry:
     scope: Scope = Scope.MESSAGE
     #: throttling never uses up an attempt
     counts: bool = True
-    #: the provider wants fewer calls of this device: its rate is halved, and grows back by itself
+    #: the provider wants fewer calls of this device: its rate is cut, and grows back by itself
     slows: bool = False
     #: nothing in the scope, which has devices, is tried again until somebody resumes them
     pauses: bool = False
@@ -114,7 +114,7 @@ class Rule:
     after_seconds: float | None = None
     #: whether the try counts towards the bound on attempts
     counts: bool = False
-    #: whether the device's rate is halved
+    #: whether the device's rate is cut
     slows: bool = False
 
     def outcome(self, note: str = "") -> Retry | Failed:

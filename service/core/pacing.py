@@ -15,6 +15,8 @@ from service.core.throttle import Throttle
 
 #: Added to every window, as the far side counts calls when they arrive, not when they leave.
 GUARD_SECONDS = 0.002
+#: Calls of so long before a throttled one tell what its provider bears.
+BORNE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +154,16 @@ class Pacer:
             self._slots[place] = max(self._slots[place], now)
         return True
 
-    def throttled(self, now: float, called_at: float) -> bool:
-        """The provider throttled a call of then: whether the device slows down because of it."""
+    def throttled(self, now: float, slot: int) -> bool:
+        """The provider throttled the call of a slot: whether the device slows down because of it.
+
+        The calls of the second before it were borne.
+        """
+        place = len(self._slots) - (self._count - slot)
+        called_at = self._slots[max(place, 0)]
         full = self._limits.rate() or UNLIMITED.calls / UNLIMITED.window_seconds
-        return self.throttle.cut(now, called_at, full)
+        calls = sum(called_at - BORNE_SECONDS < at < called_at for at in self._made)
+        return self.throttle.cut(now, called_at, calls / BORNE_SECONDS / full)
 
     def _opens_after(self, calls: deque[float], factor: float) -> float:
         """When one more call fits into every window that these calls are in."""

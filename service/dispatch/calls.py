@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from drivers.driver import Driver, Outcome, Retry, Sent, Unconfirmed
+from drivers.driver import Driver, Outcome, Retry, Unconfirmed
 from service.core.circuit import Circuit
 from service.core.lifecycle import Change, Status
 from service.dispatch.attempt import Attempt, Planned, call, change_after
@@ -114,9 +114,7 @@ class Calls:
             self._unanswered(plan)
         else:
             self._circuit.answered()
-        if isinstance(outcome, Sent):
-            plan.pacer.throttle.taken(plan.at)
-        elif isinstance(outcome, Retry) and outcome.slows:
+        if isinstance(outcome, Retry) and outcome.slows:
             self._slow_down(plan)
         self._done_with(plan)
         self._outcomes.add(change, plan.entry)
@@ -131,7 +129,7 @@ class Calls:
 
     def _slow_down(self, plan: Planned) -> None:
         now, throttle = time.monotonic(), plan.pacer.throttle
-        if plan.pacer.throttled(now, plan.at):
+        if plan.pacer.throttled(now, plan.slot):
             self._holds.slow(self._device.id, throttle.factor(now), throttle.full_at - now)
 
     def _return(self, plans: Sequence[Planned]) -> None:

@@ -102,6 +102,7 @@ class Sweeps:
     async def _answers(self) -> None:
         await sweeps.drop_answers(self._pool)
         await sweeps.drop_holds(self._pool)
+        await sweeps.drop_conversations(self._pool)
         await sweeps.forget_recipients(self._pool)
         await inbound.forget(self._pool)
         await events.forget(self._pool)

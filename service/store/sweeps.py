@@ -18,6 +18,7 @@ UNPOINTED_LIMIT = 20_000
 DOUBTS_LIMIT = 500
 EXPIRED_LIMIT = 1000
 ANSWERS_LIMIT = 5000
+CONVERSATIONS_LIMIT = 10_000
 RECIPIENTS_LIMIT = 2000
 
 
@@ -106,6 +107,11 @@ async def drop_answers(pool: Pool) -> None:
 async def drop_holds(pool: Pool) -> None:
     """Forget what need not wait any more."""
     await pool.execute(_SQL["drop_holds"])
+
+
+async def drop_conversations(pool: Pool) -> None:
+    """Forget when persons wrote to devices, once it opens no window any more."""
+    await pool.execute(_SQL["drop_conversations"], CONVERSATIONS_LIMIT)
 
 
 async def forget_recipients(pool: Pool) -> None:

@@ -104,6 +104,14 @@ DELETE FROM idempotency WHERE ctid IN (
 -- What need not wait any more.
 DELETE FROM holds WHERE hold_until < now()
 
+-- name: drop_conversations
+-- When persons wrote that opens no window of 24 hours any more.
+DELETE FROM conversations WHERE (device_id, phone) IN (
+    SELECT device_id, phone FROM conversations
+    WHERE heard_at < now() - interval '25 hours' ORDER BY heard_at LIMIT $1
+    FOR UPDATE SKIP LOCKED
+) AND heard_at < now() - interval '25 hours'
+
 -- name: forget_recipients
 -- Forget the recipients of budget groups that no claim has come to since they were to be forgotten;
 -- a group that a claim counts in at this moment is left to it.

@@ -40,6 +40,7 @@ async def test_a_bulk_is_read_whatever_the_order_of_callbacks(
 @pytest.mark.parametrize(
     ("fault", "end"),
     [
+        (Fault.HANG_AFTER_ACCEPT, "delivered"),
         (Fault.RESET_AFTER_ACCEPT, "delivered"),
         (Fault.HALF_ANSWER, "delivered"),
         (Fault.GARBAGE, "delivered"),
@@ -55,6 +56,17 @@ async def test_a_message_in_doubt_is_resolved_by_its_callback_and_never_sent_twi
     message_id = answer.json["data"]["id"]
     await hantar.until(account, message_id, end)
     assert len(cloud.journal) == 1
+    assert await hantar.drifting() == []
+
+
+async def test_an_error_under_a_good_status_is_tried_again(
+    hantar: Hantar, account: Account, cloud: CloudApi
+) -> None:
+    cloud.behaviours[PHONE] = Behaviour(fault=Fault.ERROR_WITH_200, faults=1)
+    answer = await hantar.post("/messages/send", account, {"phone": PHONE, "body": "Salam"})
+    message = await hantar.until(account, answer.json["data"]["id"], "delivered")
+    assert [call.taken for call in cloud.journal] == [False, True]
+    assert message["attempts"] == 2
     assert await hantar.drifting() == []
 
 

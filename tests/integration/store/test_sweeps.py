@@ -183,6 +183,16 @@ async def test_answers_are_forgotten_when_their_time_is_over(pool: Pool, account
     assert [row["key"] for row in left] == ["60"]
 
 
+async def test_conversations_are_forgotten_when_their_window_is_closed(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO conversations SELECT 1, n::text, now() - make_interval(hours => n) "
+        "FROM unnest(ARRAY[1, 24, 26, 300]) n"
+    )
+    await sweeps.drop_conversations(pool)
+    left = await pool.fetch("SELECT phone FROM conversations ORDER BY heard_at DESC")
+    assert [row["phone"] for row in left] == ["1", "24"]
+
+
 @pytest.mark.parametrize(
     "theft",
     [

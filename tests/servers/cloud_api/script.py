@@ -33,7 +33,9 @@ class Behaviour:
     #: HTTP status and Meta code of an error answer, for the first `errors` calls (0: for all)
     error: tuple[int, int] | None = None
     errors: int = 0
+    #: for the first `faults` calls (0: for all)
     fault: Fault | None = None
+    faults: int = 0
     latency_seconds: float = 0.0
     #: the callbacks of a message that was taken, in this order
     statuses: tuple[str, ...] = ("sent", "delivered")

@@ -176,7 +176,9 @@ class CloudApi:
         if behaviour.latency_seconds:
             await asyncio.sleep(behaviour.latency_seconds)
         code = self._error_code(number, message, behaviour)
-        taken = code is None and behaviour.fault not in (Fault.RESET, Fault.ERROR_WITH_200)
+        struck = not behaviour.faults or self._calls[message.phone] <= behaviour.faults
+        fault = behaviour.fault if struck else None
+        taken = code is None and fault not in (Fault.RESET, Fault.ERROR_WITH_200)
         self.journal.append(
             Received(time.monotonic(), number.phone_number_id, message, taken, code)
         )
@@ -187,8 +189,8 @@ class CloudApi:
         wamid = self._wamid()
         if taken:
             self._owe(number, message, behaviour, wamid)
-        if behaviour.fault is not None:
-            return await self._fault(request, behaviour.fault, wamid)
+        if fault is not None:
+            return await self._fault(request, fault, wamid)
         return web.json_response(_accepted(message, wamid))
 
     def _error_code(self, number: Number, message: Message, behaviour: Behaviour) -> int | None:
