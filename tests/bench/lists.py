@@ -23,6 +23,7 @@ from service.store import accounts, contacts, messages
 from service.store.contacts import ContactFilter
 from service.store.messages import MessageFilter
 from service.store.pool import Pool
+from service.telemetry import logs
 from tests.bench.crowded import FILL, ROWS
 from tests.system import Account, Hantar, run_app
 
@@ -99,6 +100,7 @@ class Explaining:
 @pytest.fixture
 async def hantar(dsn: str, pool: Pool, vhost: str) -> AsyncIterator[Hantar]:
     """The crowded database behind an ingress; nothing else works on it."""
+    logs.configure(level="warning")  # what is printed is a document
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=1800)
     await connection.execute(FILL)
     await connection.execute("VACUUM ANALYZE")

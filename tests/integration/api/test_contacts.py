@@ -175,6 +175,7 @@ async def test_a_search_is_literal_text_in_name_or_phone(hantar: Hantar, account
     )
 
 
+@pytest.mark.row("5.2-42")
 async def test_an_external_id_is_found_exactly(hantar: Hantar, account: Account) -> None:
     upper = await put(hantar, account, {"phone": "0123456701", "external_id": "A-1 🙂"})
     await put(hantar, account, {"phone": "0123456702", "external_id": "a-1 🙂"})
@@ -182,6 +183,8 @@ async def test_an_external_id_is_found_exactly(hantar: Hantar, account: Account)
     found = await ids(hantar, account, {"external_id": "A-1 🙂"})
     assert found == [twin["id"], upper["id"]]
     assert await ids(hantar, await hantar.account(), {"external_id": "A-1 🙂"}) == []
+    too_long = await hantar.get("/contacts", account, params={"external_id": "x" * 300})
+    check_problem(too_long, 422, "validation_failed", "external_id")
 
 
 async def test_contacts_are_paged_by_page_and_by_cursor(hantar: Hantar, account: Account) -> None:

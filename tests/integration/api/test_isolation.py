@@ -44,6 +44,7 @@ def shown(answer: Answer) -> tuple[int, Any]:
     return answer.status, body | {"request_id": ""} if isinstance(body, dict) else body
 
 
+@pytest.mark.row("5.2-33")
 async def test_what_is_anothers_is_answered_as_what_is_not_there(hantar: Hantar) -> None:
     owner, stranger = await hantar.account(), await hantar.account()
     made = await own(hantar, owner)
@@ -61,6 +62,7 @@ async def test_what_is_anothers_is_answered_as_what_is_not_there(hantar: Hantar)
             assert answer.status == 200, (operation.path, answer.json)
 
 
+@pytest.mark.row("5.2-34")
 async def test_what_a_body_names_of_anothers_is_refused_as_what_is_not_there(
     hantar: Hantar,
 ) -> None:
@@ -87,6 +89,7 @@ async def test_what_a_body_names_of_anothers_is_refused_as_what_is_not_there(
     assert await hantar.balance(stranger) == 1000
 
 
+@pytest.mark.row("5.2-34")
 async def test_lists_and_filters_show_nothing_of_anothers(hantar: Hantar) -> None:
     owner, stranger = await hantar.account(), await hantar.account()
     made = await own(hantar, owner)

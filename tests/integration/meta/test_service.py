@@ -103,6 +103,7 @@ async def test_who_writes_stop_is_opted_out(
     await eventually(opted_out)
 
 
+@pytest.mark.row("5.6-95")
 async def test_meta_is_shown_that_the_address_is_ours(hantar: Hantar, account: Account) -> None:
     query = "/webhooks/meta?hub.mode=subscribe&hub.challenge=<b>1158</b>&hub.verify_token="
     answer = await hantar.call("GET", query + "a-test-verify-token")
@@ -112,6 +113,7 @@ async def test_meta_is_shown_that_the_address_is_ours(hantar: Hantar, account: A
     assert (await hantar.call("GET", "/webhooks/meta?hub.mode=subscribe")).status == 400
 
 
+@pytest.mark.row("5.6-94")
 async def test_what_is_not_signed_by_the_account_changes_nothing(
     hantar: Hantar, account: Account, cloud: CloudApi, number: Number
 ) -> None:

@@ -125,6 +125,7 @@ def test_only_the_raw_bytes_carry_the_signature() -> None:
 GOOD = sign(b"{}", "s")
 
 
+@pytest.mark.row("5.6-94")
 @pytest.mark.parametrize(
     "signature",
     [
