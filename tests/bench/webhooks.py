@@ -18,7 +18,7 @@ from tests.integration.test_webhook_isolation import BAD, ENDPOINTS, Crowd, crow
 from tests.servers.webhook_receiver import Receiver
 from tests.system import eventually
 
-SECONDS, EVERY_SECONDS = 30, 0.1
+SECONDS, EVERY_SECONDS = 25, 0.1
 
 
 def _delays(receiver: Receiver, first: int) -> list[float]:
