@@ -83,8 +83,6 @@ async def test_three_bad_endpoints_cost_the_other_seven_nothing(dsn: str, pool: 
 
         await eventually(told, within_seconds=60)
         assert scene.inner.calls == []
-        hanging, broken, redirecting = [receiver for _, receiver in scene.endpoints[:BAD]]
-        # Each was given up for a while after a few tries.
-        assert 1 <= len(hanging.calls) <= 8
-        for bad in (broken, redirecting):
-            assert 5 <= len(bad.calls) <= 12
+        # Each is left alone after a few tries, however much waits for it.
+        tries = [len(receiver.calls) for _, receiver in scene.endpoints[:BAD]]
+        assert all(1 <= count <= 15 for count in tries), tries
