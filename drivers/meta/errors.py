@@ -47,10 +47,11 @@ _NOT_REGISTERED = _pause(
     _D,
     "The number is not registered with the Cloud API, or its display name is not approved.",
 )
+#: The lower rate is wait enough for the others.
 _BUSY = _hold(
     "throttled",
-    _D,
-    1.0,
+    _M,
+    2.0,
     "The number sends faster than Meta allows; it slows down by itself.",
     slows=True,
 )

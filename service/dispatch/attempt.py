@@ -153,7 +153,7 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
                 error_code=_clean(code),
                 error_detail=_clean(outcome.detail) if outcome.detail else None,
                 not_before=until,
-                reason="throttled" if wide else "held",
+                reason="throttled" if wide or outcome.slows else "held",
                 counted=1 if counts else 0,
                 hold=_hold(outcome, until),
             )

@@ -135,7 +135,8 @@ async def test_a_number_throttled_at_forty_settles_just_below_and_recovers(
     began = time.monotonic()
     await business.until(2500, "delivered", within_seconds=150)
     times = [call.at for call in cloud.journal if call.taken]
-    settled = [at for at in times if began + 5.0 < at]
+    # The first cuts come at once, and calls that were planned before them are taken back.
+    settled = [at for at in times if began + 20.0 < at]
     part = used(settled, BEARS)
     throttled = sum(call.code == 130429 for call in cloud.journal)
     tries = await business.installation.pool.fetch("SELECT DISTINCT attempts FROM messages")

@@ -20,7 +20,8 @@ EXPECTED: dict[int, tuple[Action, Scope, bool]] = {
     **dict.fromkeys([131052, 131053, 137000], (Action.RETRY, MESSAGE, True)),
     4: (Action.HOLD, CREDENTIAL, False),
     80007: (Action.HOLD, ACCOUNT, False),
-    **dict.fromkeys([130429, 131048, 131057], (Action.HOLD, DEVICE, False)),
+    130429: (Action.HOLD, MESSAGE, False),
+    **dict.fromkeys([131048, 131057], (Action.HOLD, DEVICE, False)),
     131056: (Action.HOLD, RECIPIENT, False),
     **dict.fromkeys([132015, 132069], (Action.HOLD, TEMPLATE, False)),
     **dict.fromkeys([0, 3, 10, 190, *range(200, 300), 131005], (Action.PAUSE, CREDENTIAL, False)),
@@ -97,7 +98,7 @@ def test_a_success_names_the_message() -> None:
     assert answered(200, {"messages": [{"id": "wamid.1"}]}) == Sent("wamid.1")
 
 
-def test_too_many_requests_without_a_code_hold_the_device() -> None:
+def test_too_many_requests_without_a_code_slow_the_device_down() -> None:
     outcome = outcome_of(Answered(429, b"slow down"), Codes())
     assert isinstance(outcome, Retry)
-    assert (outcome.scope, outcome.counts) == (DEVICE, False)
+    assert (outcome.slows, outcome.counts) == (True, False)
