@@ -44,7 +44,7 @@ def upstream_add(user: str, account: int, as_json: bool) -> None:
         }
         if not as_json:
             needed["at the broker"] = " && ".join(_commands(url, user))
-    print_one(row, as_json, **needed)
+    print_one({**row, **needed}, as_json)
 
 
 @upstream.command("remove")
