@@ -32,6 +32,7 @@ JOURNEY = {
     "/devices": ("Devices", "The WhatsApp numbers that messages go out by."),
     "/connection": ("Connection", "The state of the WhatsApp connection, and linking a phone."),
     "/messages": ("Messages", "Send one or a thousand, and see what became of them."),
+    "/inbound-messages": ("Inbound messages", "What people wrote to your devices."),
     "/contacts": ("Contacts", "The people you write to, one by one or from a CSV file."),
     "/contact-groups": ("Contact groups", "Named sets of contacts."),
     "/templates": ("Templates", "Texts with placeholders."),
