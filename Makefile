@@ -9,7 +9,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak fault-mutants bench-backlog bench-campaigns bench-claims bench-embedded \
+.PHONY: help run test fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
 	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream bench-webhooks check schemas dashboards \
 	migrate lock clean FORCE
 
@@ -21,6 +21,9 @@ run: .venv/run ## Start everything in one process on an embedded database; Ctrl-
 
 test: .venv/dev ## Run every test on private real servers; T=path chooses some
 	.venv/bin/python -m pytest $(if $(T),$(T),-n 2 --dist worksteal)
+
+bench: .venv/dev ## Run the main job, write deploy/performance.md; ARGS=--help lists what can be set
+	.venv/bin/python -m tests.bench.job $(ARGS)
 
 bench-backlog: .venv/dev ## A million messages on one slow device: memory, and another device
 	.venv/bin/python -m pytest -q -s tests/bench/backlog.py
