@@ -11,7 +11,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 .NOTPARALLEL:
 .PHONY: help run test fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
 	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream bench-webhooks check schemas dashboards \
-	migrate lock clean FORCE
+	sre migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.json anew, as the 
 
 dashboards: .venv/dev ## Write deploy/grafana/dashboards anew, as their code says
 	.venv/bin/python -m deploy.grafana
+
+sre: .venv/dev ## Provoke ten failures under load: does the right alert fire, and in time?
+	.venv/bin/python -m pytest -q -s tests/sre tests/sre/provoked.py
 
 migrate: .venv/run ## Bring the database and the broker to this version
 	@exec .venv/bin/hantar migrate $(ARGS)

@@ -74,13 +74,28 @@ def migrate() -> None:
 
 
 @click.command("check-config")
-def check_config() -> None:
+@click.option(
+    "--print-defaults", is_flag=True, help="Print every default, as a file of settings begins."
+)
+def check_config(print_defaults: bool) -> None:
     """Read every setting and show it; secrets are masked."""
+    if print_defaults:
+        click.echo(defaults(), nl=False)
+        return
     settings = load()
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         shown = "" if value is None else str(value)
         click.echo(f"HANTAR_{name.upper()}={shown}  # {field.description}")
+
+
+def defaults() -> str:
+    """Every setting with its meaning and default, as the lines of an environment file."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else str(field.default)
+        lines += [f"# {field.description}", f"# HANTAR_{name.upper()}={default}", ""]
+    return "\n".join(lines)
 
 
 async def prepare_database(dsn: str, shards: int) -> list[str]:
