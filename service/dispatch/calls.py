@@ -13,6 +13,7 @@ from drivers.driver import Driver, Outcome, Retry, Unconfirmed
 from service.core.circuit import Circuit
 from service.core.lifecycle import Change, Status
 from service.dispatch.attempt import Attempt, Planned, call, change_after
+from service.dispatch.claims import CLAIM_SECONDS
 from service.dispatch.holds import DeviceHolds
 from service.dispatch.outcomes import Outcomes
 from service.store.claims import DeviceRow
@@ -121,7 +122,9 @@ class Calls:
 
     def _unanswered(self, plan: Planned) -> None:
         """A device that looks connected and never answers is left alone, and reported."""
-        seconds = self._circuit.failed(plan.at, time.monotonic())
+        # What was claimed before the last pause was under way already, whatever its slot.
+        claimed_at = plan.claimed.good_until - CLAIM_SECONDS
+        seconds = self._circuit.failed(claimed_at, time.monotonic())
         if seconds is not None:
             log.error("device_does_not_answer", device_id=self._device.id, seconds=seconds)
             metrics.UNANSWERED.labels(self._device.driver).inc()
