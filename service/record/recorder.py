@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 #: With so many changes unwritten a dispatcher claims nothing more.
 MOST_UNWRITTEN = 10_000
+#: Changes of one statement, which compares each with every row: it costs the least so.
+GROUP_LIMIT = 250
 #: Between tries to write while the database is away.
 RETRY_SECONDS = 0.5
 #: A fault of the server itself passes mostly; after so many tries a change is taken for its cause.
@@ -47,7 +49,9 @@ class Recorder:
         self._dedicated = Dedicated(dsn, name="recorder")
         self._relay = relay
         self._doubt_seconds = doubt_seconds
-        self._group: GroupCommit[Change | Through, None] = GroupCommit(self._write, name="record")
+        self._group: GroupCommit[Change | Through, None] = GroupCommit(
+            self._write, name="record", most_items=GROUP_LIMIT
+        )
 
     @property
     def full(self) -> bool:

@@ -216,12 +216,10 @@ WITH own AS (
     LEFT JOIN opens o ON o.device_id = s.device_id
 ), taken AS (
     UPDATE messages m SET status = 'sending', attempt = m.attempt + 1, claim = $7
-    FROM settled j
-    WHERE m.id = ANY(array_append('{}', j.id)) AND m.id BETWEEN $2 AND $3
-        AND j.verdict = 'claimed'
-    RETURNING m.id, j.verdict, m.attempt, m.attempts, m.phone, m.body, m.options,
-        GREATEST(m.created_at, m.send_at) AS due_at, j.per_second, j.per_minute, j.jitter_seconds,
-        j.call_epoch, m.traceparent
+    WHERE m.id = ANY(ARRAY(SELECT id FROM settled WHERE verdict = 'claimed'))
+        AND m.id BETWEEN $2 AND $3
+    RETURNING m.id, m.attempt, m.attempts, m.phone, m.body, m.options,
+        GREATEST(m.created_at, m.send_at) AS due_at, m.traceparent
 ), noted AS (
     INSERT INTO claims (id, shard, epoch, message_ids)
     SELECT $7, j.shard, j.epoch, array_agg(j.id)
@@ -241,12 +239,12 @@ WITH own AS (
         not_before = CASE WHEN EXCLUDED.not_before > now()
             THEN GREATEST(parked.not_before, EXCLUDED.not_before) ELSE parked.not_before END
 )
-SELECT t.*, NULL::text AS version, NULL::double precision AS hold_seconds FROM taken t
-UNION ALL
-SELECT j.id, j.verdict, NULL, NULL, NULL, NULL, NULL, NULL, j.per_second, j.per_minute,
-    j.jitter_seconds, j.call_epoch, NULL, j.version::text,
-    EXTRACT(epoch FROM j.hold_until - now())::double precision
-FROM settled j WHERE j.verdict <> 'claimed'
+-- In full, as then each is not compared with every other: such a join is one by hash or merge.
+SELECT j.id, j.verdict, t.attempt, t.attempts, t.phone, t.body, t.options, t.due_at, j.per_second,
+    j.per_minute, j.jitter_seconds, j.call_epoch, t.traceparent, j.version::text,
+    EXTRACT(epoch FROM j.hold_until - now())::double precision AS hold_seconds
+FROM settled j FULL JOIN taken t ON t.id = j.id
+WHERE t.id IS NOT NULL OR j.verdict <> 'claimed'
 
 -- name: give_back
 -- Return what was claimed and never called; only the claim that took a row can return it. It is
