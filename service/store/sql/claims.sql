@@ -147,6 +147,8 @@ WITH own AS (
     CROSS JOIN (SELECT date_bin('30 seconds', now(), 'epoch') AS at) span
     WHERE c.counts_calls AND c.called > 0 AND NOT EXISTS (
         SELECT FROM device_use_marks k WHERE k.device_id = c.device_id AND k.at >= span.at)
+    -- whoever claimed at the same moment may have made it after this statement began
+    ON CONFLICT DO NOTHING
 ), unmarked AS (
     DELETE FROM device_use_marks k USING counts c
     WHERE k.device_id = c.device_id AND k.at < now() - interval '24 hours 5 minutes'
