@@ -28,8 +28,8 @@ async def test_a_message_passes_through_a_fresh_vhost(vhost: str, rabbit_node: R
             assert message.body == b"hello"
             await message.ack()
             name = vhost.rpartition("/")[2]
-            [listed] = await rabbit_node.manage("GET", f"/queues/{name}")
-            assert listed["name"] == "lane"
+            listed = await rabbit_node.manage("GET", f"/queues/{name}")
+            assert "lane" in {each["name"] for each in listed}
 
 
 async def test_vhosts_do_not_see_each_other(vhost: str, rabbit_node: RabbitNode) -> None:
