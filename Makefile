@@ -8,8 +8,10 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
 COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' $(ARGS)
 
+BRIDGE = drivers/wwebjs/bridge
+
 .NOTPARALLEL:
-.PHONY: help run test fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
+.PHONY: help run test bridge fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
 	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream bench-webhooks check schemas dashboards \
 	sre migrate lock clean FORCE
 
@@ -67,6 +69,8 @@ fault-soak: .venv/dev ## Ten minutes of load under a seeded mix of faults; SEED=
 fault-mutants: .venv/dev ## Put twelve known bugs into copies of the tree; each must be found
 	.venv/bin/python -m tests.fault.mutants $(if $(SEED),--seed $(SEED))
 
+bridge: $(BRIDGE)/node_modules/.package-lock.json ## Install what the bridge of linked devices needs, by its lock file
+
 check: .venv/dev ## Check format, lint, types and import rules, run the fast tests
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -105,6 +109,10 @@ clean: ## Remove what was installed and cached; the data in .hantar stays
 .venv/dev: .venv/made-by requirements-dev.lock pyproject.toml
 	$(call install,requirements-dev.lock)
 	@touch .venv/run .venv/dev # the runtime is a part of it
+
+$(BRIDGE)/node_modules/.package-lock.json: $(BRIDGE)/package.json $(BRIDGE)/package-lock.json
+	cd $(BRIDGE) && PUPPETEER_SKIP_DOWNLOAD=1 npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # Names the interpreter and the folder; when either changed, the environment is made anew.
 .venv/made-by: FORCE

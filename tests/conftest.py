@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 
 from service.embedded import EmbeddedPostgres
 from tests.database import dsn, empty_dsn, pool, template_database
+from tests.servers.bridge import install_bridge
 from tests.servers.chromium import find_chromium, running_chromium
 from tests.servers.node_packages import NODE_FOLDERS, node_modules
 from tests.servers.packages import PackagesMissingError
@@ -44,6 +45,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             find_chromium()
         for fixture in NODE_FOLDERS.keys() & needed:
             node_modules(NODE_FOLDERS[fixture])
+        if "bridge_program" in needed:
+            find_chromium()
+            install_bridge()
         if "rabbit_node" in needed:
             session.config.stash[RABBIT_NODE] = node = RabbitNode()
             node.launch()
@@ -91,6 +95,11 @@ async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
     async with tapped_broker(url):
         yield url
     await rabbit_node.delete_vhost(name)
+
+
+@pytest.fixture(scope="session")
+def bridge_program() -> None:
+    """The bridge of linked devices can be started: it and its browser were brought here."""
 
 
 @pytest.fixture
