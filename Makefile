@@ -11,7 +11,7 @@ COMPILE = UV_PYTHON_DOWNLOADS=never .venv/bin/python -m uv pip compile --quiet -
 BRIDGE = drivers/wwebjs/bridge
 
 .NOTPARALLEL:
-.PHONY: help run test bridge fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
+.PHONY: help run test bridge wwebjs-crash fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
 	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream bench-webhooks check schemas dashboards \
 	sre migrate lock clean FORCE
 
@@ -68,6 +68,9 @@ fault-soak: .venv/dev ## Ten minutes of load under a seeded mix of faults; SEED=
 
 fault-mutants: .venv/dev ## Put twelve known bugs into copies of the tree; each must be found
 	.venv/bin/python -m tests.fault.mutants $(if $(SEED),--seed $(SEED))
+
+wwebjs-crash: .venv/dev ## Kill bridge, browser and page 54 times during 200 sends; SEED=n repeats
+	.venv/bin/python -m pytest -q -s tests/bench/wwebjs_crashes.py
 
 bridge: $(BRIDGE)/node_modules/.package-lock.json ## Install what the bridge of linked devices needs, by its lock file
 

@@ -72,7 +72,9 @@ export class Journal {
 
   /** Some whole lines behind this number and the number of the last of them; null without any. */
   read(after) {
-    const segment = this.#segments.find((s) => s.first + s.ends.length - 1 > after);
+    const segment = this.#segments.find(
+      ({ first, ends }) => ends.length > 0 && first + ends.length - 1 > after,
+    );
     if (!segment) return null;
     const from = Math.max(after - segment.first, -1);
     const begin = segment.ends[from] ?? 0;

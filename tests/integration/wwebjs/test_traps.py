@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from tests.integration.wwebjs.linked import DEVICE, PERSON, PHONE, Linked
+from tests.integration.wwebjs.parts import kill_part
 from tests.servers.bridge import Bridge, Json, browsers_of, ended
 
 
@@ -88,6 +87,9 @@ async def test_a_dead_browser_and_a_dead_page_are_started_anew(linked: Linked) -
 
 
 async def test_a_page_that_hangs_is_started_anew(linked: Linked) -> None:
+    await linked.bridge.stop()
+    linked.bridge = Bridge(linked.bridge.folder, linked.whatsapp.flags, pulseAnswer=2000)
+    await linked.bridge.start()
     await linked.link()
     before = await linked.bridge.seq()
     kill_part(linked.bridge.folder, "renderer", signal.SIGSTOP)
@@ -154,14 +156,6 @@ async def test_a_code_that_nobody_wants_closes_the_browser(linked: Linked) -> No
     await linked.bridge.call("PUT", f"/v1/devices/{DEVICE}", {"desired": "up"})
     told = await linked.reaches("logged_out", 0)
     assert told["reason"] == "unscanned"
-
-
-def kill_part(folder: Path, kind: str, number: signal.Signals = signal.SIGKILL) -> None:
-    """Signals the browser itself, or what shows its page."""
-    for pid in browsers_of(folder):
-        command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-        if f"--type={kind}" in command or (kind == "browser" and "--type=" not in command):
-            os.kill(pid, number)
 
 
 async def events_between(linked: Linked, after: int, last: int) -> AsyncIterator[Json]:

@@ -39,6 +39,8 @@ class Options:
 
     #: acks that follow a message by themselves
     acks: tuple[int, ...] = (1, 2, 3)
+    #: how long each of them takes
+    delay_seconds: float = 0.0
     #: messages are swallowed: neither taken nor answered
     swallow: bool = False
     #: nobody gets in
@@ -261,6 +263,7 @@ class WhatsAppWeb:
 
     async def _tell(self, delivery: Delivery, acks: tuple[int, ...]) -> None:
         for ack in acks:
+            await asyncio.sleep(self.options.delay_seconds)
             await self.ack(delivery, ack)
 
     async def _owe(self, session: Session, frame: Frame) -> None:
