@@ -15,6 +15,7 @@ from service.bus.local import LocalBus
 from service.bus.topology import topology
 from service.core.sealing import Seal
 from service.core.words import Words
+from service.event_relay import EventRelay
 from service.ingress.gate import Gate
 from service.ingress.ops import ops_application
 from service.once import Once
@@ -84,6 +85,8 @@ class App:
         process = await self._process()
         if settings.has_role("recorder"):
             await start_webhooks(process)
+            process.events.start()
+            self._stops.add("events", process.events.close)
         process.relay.start()
         self._stops.add("relay", process.relay.close)
         process.recorder.start()
@@ -119,7 +122,8 @@ class App:
         installation = await self._installation(pool)
         bus = await self._bus(installation)
         self._stops.add("bus", bus.close)
-        relay = Relay(pool, dsn, bus, Words(self._seal))
+        events = EventRelay(dsn, bus, Words(self._seal))
+        relay = Relay(pool, dsn, bus, events.wake)
         return Process(
             settings,
             dsn,
@@ -127,6 +131,7 @@ class App:
             installation,
             pool,
             bus,
+            events,
             relay,
             Recorder(pool, dsn, relay, doubt_seconds=settings.doubt_seconds),
             Gate(pool, acked_late=settings.embedded),

@@ -30,10 +30,14 @@ POINTS = frozenset(
         "command.received",
         "command.answered",
         "command.acked",
-        # an outbox entry on its way to the bus
+        # a command of the outbox on its way to the bus
         "relay.before_publish",
         "relay.confirmed",
         "relay.deleted",
+        # the same of events
+        "events.before_publish",
+        "events.confirmed",
+        "events.noted",
         # a dispatch command, from its delivery to its ack
         "dispatch.received",
         "claim.before",

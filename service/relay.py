@@ -1,23 +1,19 @@
-"""Hands outbox entries to the bus after commit, and again until the bus has them."""
+"""Hands commands to the bus after commit, and again until the bus has them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
-from schemas.commands import INBOUND_TYPE
-from schemas.upstream import Addressed
 from service import failpoints
 from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.core.traceparent import trace_id
-from service.core.words import Words
 from service.store import outbox
 from service.store.group_commit import Closed, GroupCommit
 from service.store.outbox import EVENTS_EXCHANGE, Entry
@@ -33,25 +29,21 @@ STALE_SECONDS = 5.0
 SWEEP_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
 
-_addressed = msgspec.json.Decoder(Addressed)
-
 
 class Relay:
     """Publishes entries as they are offered and deletes them once they are safe in the bus.
 
     An entry that could not be published stays in the outbox; `sweep` of any process with the
-    recorder role finds it there, so nothing that was committed is ever forgotten. What a person
-    wrote lies there sealed, and is opened by `words` on its way.
+    recorder role finds it there, so nothing that was committed is ever forgotten. Events have an
+    order, and are left to whoever publishes all of them: `on_events` says that there are some.
     """
 
-    def __init__(self, pool: Pool, dsn: str, bus: Bus, words: Words) -> None:
+    def __init__(self, pool: Pool, dsn: str, bus: Bus, on_events: Callable[[], None]) -> None:
         self._pool = pool
         self._bus = bus
-        self._words = words
+        self._on_events = on_events
         self._dedicated = Dedicated(dsn, name="relay")
-        self._deletions: GroupCommit[tuple[int, int], None] = GroupCommit(
-            self._delete, name="outbox"
-        )
+        self._deletions: GroupCommit[int, None] = GroupCommit(self._delete, name="outbox")
         self._publishing: dict[int, asyncio.Task[None]] = {}
         self._closing = False
 
@@ -61,7 +53,11 @@ class Relay:
 
     def offer(self, entries: Sequence[Entry]) -> None:
         """Publish these soon, without waiting."""
+        if any(entry.exchange == EVENTS_EXCHANGE for entry in entries):
+            self._on_events()
         for entry in entries:
+            if entry.exchange == EVENTS_EXCHANGE:
+                continue
             if self._closing or len(self._publishing) >= CAPACITY:
                 return
             if entry.id not in self._publishing:
@@ -107,18 +103,14 @@ class Relay:
         self._publishing.pop(entry_id, None)
 
     async def _publish(self, entry: Entry) -> None:
-        account_id = _account(entry)
         message = Outgoing(
             exchange=entry.exchange,
             routing_key=entry.routing_key,
-            body=self._body(entry),
+            body=entry.body,
             type=entry.type,
             # The same however often it is published, for those who have to tell repetitions.
             message_id=str(entry.id),
-            correlation_id=entry.correlation_id,
-            headers=_headers(entry, account_id),
-            # An event may have no listener; a command without a queue would be lost.
-            mandatory=entry.exchange != EVENTS_EXCHANGE,
+            headers={"traceparent": entry.traceparent} if entry.traceparent else {},
         )
         began = time.monotonic()
         try:
@@ -133,24 +125,16 @@ class Relay:
             metrics.PUBLISH_SECONDS.observe(time.monotonic() - began)
         metrics.PUBLISHED.labels("published").inc()
         try:
-            await self._deletions.put([(entry.id, account_id)])
+            await self._deletions.put([entry.id])
         except (*UNAVAILABLE, Closed) as error:
             # It will be published once more; whoever reads it finds nothing left to do.
             log.warning("outbox_delete_failed", error=type(error).__name__, **_about(entry))
 
-    def _body(self, entry: Entry) -> bytes:
-        return self._words.open_event(entry.body) if entry.type == INBOUND_TYPE else entry.body
-
-    async def _delete(self, taken: list[tuple[int, int]]) -> list[None]:
+    async def _delete(self, taken: list[int]) -> list[None]:
         async with self._dedicated as connection:
             await outbox.delete(connection, taken)
         failpoints.hit("relay.deleted")
         return [None] * len(taken)
-
-
-def _account(entry: Entry) -> int:
-    """The account that an event is about; 0 for what is no event."""
-    return _addressed.decode(entry.body).account if entry.exchange == EVENTS_EXCHANGE else 0
 
 
 def _about(entry: Entry) -> dict[str, Any]:
@@ -158,11 +142,3 @@ def _about(entry: Entry) -> dict[str, Any]:
     if entry.traceparent:
         about["trace_id"] = trace_id(entry.traceparent)
     return about
-
-
-def _headers(entry: Entry, account_id: int) -> dict[str, str]:
-    headers = {"traceparent": entry.traceparent} if entry.traceparent else {}
-    if account_id:
-        # By it the broker tells whose queue an event goes to.
-        headers["account"] = str(account_id)
-    return headers

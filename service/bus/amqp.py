@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 
 from aio_pika.abc import AbstractRobustConnection
 from aiormq import spec
@@ -25,6 +26,7 @@ from service.bus.bus import (
     PublishTimeout,
     Refused,
     Unroutable,
+    count_safe,
 )
 from service.bus.delivery import Handling
 from service.telemetry import metrics
@@ -91,7 +93,7 @@ class AmqpBus:
     async def publish(self, message: Outgoing) -> None:
         if self._closed:
             raise PublishFailed("the bus is closed")
-        message_id = message.message_id or uuid.uuid4().hex
+        message_id = _id(message)
         # The client finds the publisher of a returned message by this id: with two alike in
         # flight it would tell the wrong one, and the other would take its message for safe.
         if message_id in self._in_flight:
@@ -101,17 +103,42 @@ class AmqpBus:
                 self._in_flight[message_id] = deadline
                 with lost_connections_as_errors():
                     channel = await self._publish_channel()
-                    await channel.basic_publish(
-                        message.body,
-                        exchange=message.exchange,
-                        routing_key=message.routing_key,
-                        properties=_properties(message, message_id),
-                        mandatory=message.mandatory,
-                    )
+                await _publish_on(channel, message, message_id)
         except Exception as problem:
             raise _publish_failure(message, problem) from problem
         finally:
             del self._in_flight[message_id]
+
+    async def publish_in_order(self, messages: Sequence[Outgoing]) -> int:
+        if self._closed:
+            raise PublishFailed("the bus is closed")
+        publishing: list[asyncio.Task[None]] = []
+        batch_id = uuid.uuid4().hex
+        try:
+            async with asyncio.timeout(self._publish_timeout_seconds) as deadline:
+                self._in_flight[batch_id] = deadline
+                with lost_connections_as_errors():
+                    channel = await self._publish_channel()
+                # All on this one channel: when it is lost, so is whatever comes after.
+                publishing = [
+                    asyncio.create_task(_publish_on(channel, message, _id(message)))
+                    for message in messages
+                ]
+                await asyncio.wait(publishing)
+        except Exception as problem:
+            if not publishing:
+                raise _publish_failure(messages[0], problem) from problem
+        finally:
+            del self._in_flight[batch_id]
+            for task in publishing:
+                task.cancel()
+            outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+        return count_safe(
+            [
+                outcome and _publish_failure(message, outcome)
+                for message, outcome in zip(messages, outcomes, strict=True)
+            ]
+        )
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> AmqpConsumer:
         if self._closed:
@@ -144,6 +171,21 @@ class AmqpBus:
             return self._channel
 
 
+async def _publish_on(channel: AbstractChannel, message: Outgoing, message_id: str) -> None:
+    with lost_connections_as_errors():
+        await channel.basic_publish(
+            message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            properties=_properties(message, message_id),
+            mandatory=message.mandatory,
+        )
+
+
+def _id(message: Outgoing) -> str:
+    return message.message_id or uuid.uuid4().hex
+
+
 def _properties(message: Outgoing, message_id: str) -> spec.Basic.Properties:
     return spec.Basic.Properties(
         content_type="application/json",
@@ -155,10 +197,10 @@ def _properties(message: Outgoing, message_id: str) -> spec.Basic.Properties:
     )
 
 
-def _publish_failure(message: Outgoing, problem: Exception) -> PublishFailed:
+def _publish_failure(message: Outgoing, problem: BaseException) -> PublishFailed:
     where = f"{message.exchange} {message.routing_key}"
     match problem:
-        case TimeoutError():
+        case TimeoutError() | asyncio.CancelledError():
             return PublishTimeout(where)
         case PublishError():
             return Unroutable(where)

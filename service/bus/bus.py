@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,7 @@ __all__ = [
     "QueueMissing",
     "Refused",
     "Unroutable",
+    "count_safe",
 ]
 
 Handler = Callable[[Delivery], Awaitable[None]]
@@ -78,6 +79,14 @@ class Bus(Protocol):
     async def publish(self, message: Outgoing) -> None:
         """Return when the message can no longer be lost, or raise `PublishFailed`."""
 
+    async def publish_in_order(self, messages: Sequence[Outgoing]) -> int:
+        """Publish these together; answers how many of them, from the first on, are safe.
+
+        Raises `PublishFailed` when the first is not. None arrives unless all before it do or were
+        refused one by one: published again from the first unsafe one on, each arrives for the first
+        time after those before it.
+        """
+
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> Consumer:
         """Hand each delivery to `handler`, at most `prefetch` unsettled at once.
 
@@ -87,3 +96,12 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Close the consumers and the connections; publishers still waiting get `PublishFailed`."""
+
+
+def count_safe(outcomes: Sequence[BaseException | None]) -> int:
+    """How many publishes succeeded, up to the first that failed; raises that if it is the first."""
+    safe = next((n for n, outcome in enumerate(outcomes) if outcome is not None), len(outcomes))
+    failure = outcomes[safe] if safe < len(outcomes) else None
+    if safe == 0 and failure is not None:
+        raise failure
+    return safe

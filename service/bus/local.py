@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import heapq
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
 import structlog
 
-from service.bus.bus import Handler, Outgoing, PublishFailed, QueueMissing, Unroutable
+from service.bus.bus import (
+    Handler,
+    Outgoing,
+    PublishFailed,
+    QueueMissing,
+    Unroutable,
+    count_safe,
+)
 from service.bus.delivery import Delivery, Handling, Settlement
 from service.bus.topology import EVERY, Queue, Topology
 
@@ -79,6 +86,11 @@ class LocalBus:
                 await answered
         finally:
             self._waiting.difference_update(answers)
+
+    async def publish_in_order(self, messages: Sequence[Outgoing]) -> int:
+        return count_safe(
+            await asyncio.gather(*map(self.publish, messages), return_exceptions=True)
+        )
 
     def _queues_for(self, message: Outgoing) -> list[_Queue]:
         """Those bound for exactly this routing key, and those bound for every one."""

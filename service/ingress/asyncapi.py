@@ -32,9 +32,9 @@ also comes back at once on that pseudo queue. What is no command at all (another
 
 Consume your queue with acknowledgements. An event comes at least once, and a repetition has the
 same `message_id` property. Of each message `seq` begins at 1 and rises by one: the event with the
-higher `seq` is the newer one, in whatever order they come. Take events of a `type` or fields that
-you do not know for later additions, and ignore them. Times are RFC 3339 in UTC, ids are whole
-numbers, phones are E.164.
+higher `seq` is the newer one. A single consumer that leaves out repetitions gets them in this
+order. Take events of a `type` or fields that you do not know for later additions, and ignore them.
+Times are RFC 3339 in UTC, ids are whole numbers, phones are E.164.
 """
 _QUEUE_OF_USER = "hantar.events.{user}"
 _MESSAGE_ID = "^[!-~]{1,255}$"

@@ -11,6 +11,7 @@ import structlog
 
 from service.bus.bus import Bus
 from service.core.sealing import Seal
+from service.event_relay import EventRelay
 from service.ingress.gate import Gate
 from service.once import Once
 from service.record.recorder import Recorder
@@ -59,6 +60,7 @@ class Process:
     installation: Installation
     pool: Pool
     bus: Bus
+    events: EventRelay
     relay: Relay
     recorder: Recorder
     gate: Gate

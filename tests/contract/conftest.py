@@ -1,4 +1,4 @@
-"""A driver, started against each provider that the driver suite knows."""
+"""A driver, started against each provider that the driver suite knows; and each kind of bus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from contextlib import AsyncExitStack
 import pytest
 
 from drivers.driver import Driver
+from service.bus.amqp import AmqpBus
+from service.bus.bus import Bus
+from service.bus.local import LocalBus
+from service.bus.topology import declare, topology
 from service.store.pool import Pool
+from tests.contract.inbox import SHARDS, SOON_SECONDS
 from tests.contract.other_side import SIDES, OtherSide, Start
 from tests.contract.witness import Sink, soon
 from tests.servers.rabbitmq import RabbitNode
@@ -50,3 +55,21 @@ async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
     name = f"test-{uuid.uuid4()}"
     yield await rabbit_node.create_vhost(name)
     await rabbit_node.delete_vhost(name)
+
+
+@pytest.fixture(params=["amqp", "local"])
+def amqp_url(request: pytest.FixtureRequest) -> str | None:
+    """A fresh vhost, or None for the bus that needs no broker."""
+    return request.getfixturevalue("vhost") if request.param == "amqp" else None
+
+
+@pytest.fixture
+async def bus(amqp_url: str | None) -> AsyncIterator[Bus]:
+    bus: Bus
+    if amqp_url is None:
+        bus = LocalBus(topology(SHARDS), requeue_pause_seconds=0.01)
+    else:
+        await declare(amqp_url, SHARDS, timeout_seconds=SOON_SECONDS)
+        bus = await AmqpBus.connect(amqp_url, requeue_pause_seconds=0.01)
+    yield bus
+    await bus.close()

@@ -9,12 +9,11 @@ import pytest
 from service.bus.delivery import Delivery
 from service.bus.local import LocalBus
 from service.bus.topology import Queue, Topology
-from service.core.words import Words
 from service.relay import CAPACITY, Relay
 from service.store.outbox import EVENTS_EXCHANGE, Entry
 from service.store.pool import Pool
 from tests.integration.store.lossy import LossyWay
-from tests.system import SEAL, eventually
+from tests.system import eventually
 
 EXCHANGE = "hantar.dispatch"
 EXCHANGES = {EXCHANGE: "direct", EVENTS_EXCHANGE: "topic"}
@@ -53,7 +52,7 @@ async def listener() -> AsyncIterator[Listener]:
 
 @asynccontextmanager
 async def relaying(pool: Pool, dsn: str, bus: LocalBus) -> AsyncIterator[Relay]:
-    relay = Relay(pool, dsn, bus, Words(SEAL))
+    relay = Relay(pool, dsn, bus, lambda: None)
     relay.start()
     try:
         yield relay
@@ -101,13 +100,24 @@ async def test_what_is_offered_is_published_once_and_forgotten(
     assert {delivery.type for delivery in listener.heard} == {"test.v1"}
 
 
-async def test_an_event_that_nobody_listens_to_is_through(
+async def test_events_are_left_to_who_publishes_them_in_order(
     pool: Pool, dsn: str, listener: Listener
 ) -> None:
-    entries = await put(pool, 3, exchange=EVENTS_EXCHANGE, key="message.sent")
-    async with relaying(pool, dsn, listener.bus) as relay:
-        relay.offer(entries)
-        await eventually(empty(pool))
+    entries = await put(pool, 3, exchange=EVENTS_EXCHANGE, key="message.sent", stale=True)
+    told = asyncio.Event()
+    relay = Relay(pool, dsn, listener.bus, told.set)
+    relay.start()
+    async with asyncio.TaskGroup() as group:
+        relay.offer([*entries, *await put(pool, 1)])
+        await listener.heard_as_many_as(1)
+        sweeping = group.create_task(relay.sweep())
+        await put(pool, 1, stale=True)
+        await listener.heard_as_many_as(2)
+        sweeping.cancel()
+    await relay.close()
+    assert told.is_set()
+    assert {delivery.routing_key for delivery in listener.heard} == {"work"}
+    assert await left(pool) == [entry.id for entry in entries]
 
 
 async def test_a_command_without_a_queue_stays_until_there_is_one(

@@ -1,25 +1,40 @@
 -- name: stale_outbox
--- What was not handed over at once, oldest first; it is this sweeper's until the time has passed
--- again.
+-- Commands that were not handed over at once, oldest first; they are this sweeper's until the time
+-- has passed again.
 UPDATE outbox SET offered_at = now()
 WHERE id IN (
     SELECT id FROM outbox
-    WHERE offered_at < now() - make_interval(secs => $1) AND NOT id = ANY($3::bigint[])
+    WHERE exchange <> 'hantar.events' AND offered_at < now() - make_interval(secs => $1)
+        AND NOT id = ANY($3::bigint[])
     ORDER BY id LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
 RETURNING id, exchange, routing_key, type, body, correlation_id, traceparent
 
 -- name: delete_outbox
--- What the bus has taken over; public events are kept, by the account they are about.
+-- Commands that the bus has taken over.
+DELETE FROM outbox WHERE id = ANY($1::bigint[])
+
+-- name: lead_events
+-- Be the one who publishes events, for as long as this session lasts and is not silent.
+SELECT pg_try_advisory_lock(hashtext('hantar.events')) AS leads,
+    set_config('idle_session_timeout', $1, false)
+
+-- name: next_events
+-- The events to publish next; an event of a message is never seen before those of lower seq.
+SELECT id, exchange, routing_key, type, body, correlation_id, traceparent, account_id
+FROM outbox
+WHERE exchange = 'hantar.events' AND NOT COALESCE(account_id, 0) = ANY($2::bigint[])
+ORDER BY id LIMIT $1
+
+-- name: told
+-- Events that the bus has taken over are kept by the account they are about.
 WITH gone AS (
     DELETE FROM outbox WHERE id = ANY($1::bigint[])
-    RETURNING id, exchange, created_at, routing_key, type, body, correlation_id
+    RETURNING id, account_id, created_at, routing_key, type, body, correlation_id
 )
 INSERT INTO events (id, account_id, at, routing_key, type, body, correlation_id)
-SELECT id, account_id, created_at, routing_key, type, body, correlation_id
-FROM gone JOIN unnest($1::bigint[], $2::bigint[]) AS about (id, account_id) USING (id)
-WHERE exchange = 'hantar.events'
+SELECT * FROM gone WHERE account_id IS NOT NULL
 
 -- name: outbox_state
 -- How much waits to be handed over, and for how long the oldest has.

@@ -71,7 +71,11 @@ for row in (
     At("F88b", "intake killed after insert and debit", "accept.reserved=kill@5"),
     At("F88c", "intake killed right before the commit", "accept.before_commit=kill@7"),
     At("F88d", "intake killed after it, its answer untold", "accept.committed=kill@7"),
-    At("F88e", "intake killed before the answer is published", "relay.before_publish=kill@9"),
+    At(
+        "F88e",
+        "intake killed before a dispatch command is published",
+        "relay.before_publish=kill@9",
+    ),
     At("F88f", "intake killed after that, the entry still there", "relay.confirmed=kill@9"),
     At(
         "F88g", "intake killed with the command answered, before the ack", "command.answered=kill@7"

@@ -20,7 +20,6 @@ from service.accept import Accept
 from service.bus.local import LocalBus
 from service.bus.topology import topology
 from service.core.quota import Quota
-from service.core.words import Words
 from service.ingress.application import application
 from service.ingress.auth import Authentication
 from service.ingress.cors import Cors
@@ -37,7 +36,7 @@ from service.store.pool import Pool
 from tests.database import SHARDS
 from tests.integration.api.checks import check_problem, nothing_done
 from tests.integration.api.wire import BODY, JSON, LIST, SEND, exchange, length, request, wire
-from tests.system import SEAL, Account, Answer, Hantar, eventually
+from tests.system import Account, Answer, Hantar, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -318,7 +317,7 @@ async def test_nothing_behind_a_refused_body_is_read_as_a_request(
 @pytest_asyncio.fixture(loop_scope="module")
 async def impatient(dsn: str, pool: Pool) -> AsyncIterator[str]:
     """The address of an API that waits for a body for a third of a second only."""
-    relay = Relay(pool, dsn, LocalBus(topology(SHARDS)), Words(SEAL))
+    relay = Relay(pool, dsn, LocalBus(topology(SHARDS)), lambda: None)
     gate = Gate(pool, acked_late=True)
     lists = Lists(pool, Cursors(b"secret"), None)
     once = Once(pool, relay)

@@ -8,12 +8,11 @@ import pytest
 
 from service.bus.local import LocalBus
 from service.bus.topology import topology
-from service.core.words import Words
 from service.record.recorder import Recorder
 from service.relay import Relay
 from service.store.pool import Pool
 from tests.database import SHARDS
-from tests.system import SEAL, Account, make_account
+from tests.system import Account, make_account
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ async def account(pool: Pool) -> Account:
 @pytest.fixture
 async def silent_relay(pool: Pool, dsn: str) -> Relay:
     """A relay that is closed: what it is offered stays in the outbox, where tests can read it."""
-    relay = Relay(pool, dsn, LocalBus(topology(SHARDS)), Words(SEAL))
+    relay = Relay(pool, dsn, LocalBus(topology(SHARDS)), lambda: None)
     relay.start()
     await relay.close()
     return relay

@@ -54,7 +54,7 @@ async def test_its_state_is_its_depth_and_the_age_of_the_oldest(pool: Pool) -> N
     assert state.depth == 3
     assert 90 <= state.oldest_seconds < 100
     async with pool.acquire() as connection:
-        await outbox.delete(connection, [(id_, 0) for id_ in old])
+        await outbox.delete(connection, old)
     state = await outbox.state(pool)
     assert state.depth == 1
     assert state.oldest_seconds < 10

@@ -1,4 +1,4 @@
-"""What only the bus inside the process promises; the rest is in `tests/contract/test_bus.py`."""
+"""What only the bus inside the process promises; the rest is in `tests/contract/test_bus_*.py`."""
 
 from __future__ import annotations
 
