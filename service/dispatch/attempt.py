@@ -52,6 +52,7 @@ class Attempt:
         self._driver = driver
         self._outcome = outcome
         self._begun: dict[int, float] = {}
+        self._unpaced: set[int] = set()
 
     def begin(self, send: Send) -> bool:
         """Whether the call may be made right now: claim and lease still good, the slot free."""
@@ -62,6 +63,7 @@ class Attempt:
         if now > plan.claimed.good_until or now > plan.claimed.lease.until:
             return False
         if not self._pacer.begin(plan.slot, now):
+            self._unpaced.add(send.message_id)
             return False
         self._begun[send.message_id] = now
         age = (datetime.now(UTC) - plan.claimed.due_at).total_seconds()
@@ -81,6 +83,10 @@ class Attempt:
             time.monotonic() - self._begun.pop(send.message_id)
         )
         self._outcome(plan, outcome)
+
+    def lapsed(self, plan: Planned) -> bool:
+        """Whether it was left for another reason than that its slot was not free any more."""
+        return plan.claimed.message_id not in self._unpaced
 
     def leftovers(self) -> tuple[list[Planned], list[Planned]]:
         """What the driver returned without: calls begun and never reported, and never begun.

@@ -46,7 +46,7 @@ class Calls:
         self._holds = holds
         self._circuit = Circuit()
         self.in_flight = 0
-        #: batches in a row that were claimed and not called
+        #: batches in a row that were claimed and not called, though their slots were free
         self.lapsed = 0
         self._landed = asyncio.Event()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -104,6 +104,9 @@ class Calls:
             begun, never = attempt.leftovers()
             for plan in begun:
                 self._landed_one(plan, Unconfirmed("no_answer"))
+            # A device that was slowed down meanwhile has nothing to recover from.
+            if any(map(attempt.lapsed, never)):
+                self.lapsed += 1
             self._return(never)
 
     def _landed_one(self, plan: Planned, outcome: Outcome) -> None:
@@ -137,9 +140,7 @@ class Calls:
 
     def _return(self, plans: Sequence[Planned]) -> None:
         """Claimed and never called: back to waiting, parked so that nothing forgets it."""
-        if plans:
-            self.lapsed += 1
-            metrics.LAPSED.inc(len(plans))
+        metrics.LAPSED.inc(len(plans))
         for plan in plans:
             claimed = plan.claimed
             # Without a time, which keeps its place in the order of its flow.
