@@ -13,6 +13,7 @@ from service.bus.amqp import AmqpBus
 from service.bus.bus import Bus
 from service.bus.local import LocalBus
 from service.bus.topology import topology
+from service.callbacks import CallbackRelay
 from service.core.sealing import Seal
 from service.core.words import Words
 from service.event_relay import EventRelay
@@ -99,6 +100,9 @@ class App:
         }
         if settings.has_role("recorder"):
             await start_recorder(process)
+        # Stopped before what takes them in: in one process, nothing is safe until it was.
+        process.callbacks.start()
+        self._stops.add("callbacks out", process.callbacks.close)
         if settings.has_role("intake"):
             await start_intake(process)
         if settings.has_role("dispatcher"):
@@ -134,6 +138,7 @@ class App:
             events,
             relay,
             Recorder(pool, dsn, relay, doubt_seconds=settings.doubt_seconds),
+            CallbackRelay(bus),
             Gate(pool, acked_late=settings.embedded),
             Once(pool, relay),
             DeviceSettings(pool, self._seal),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from drivers.driver import Callback, Called, Inbound, Standing, TemplateStanding
 from schemas.commands import (
@@ -16,48 +18,94 @@ from schemas.commands import (
     StandingItem,
     TemplateItem,
 )
-from service.bus.bus import Bus, Outgoing
+from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.bus.topology import CALLBACKS
+from service.store.group_commit import Closed, GroupCommit
 from service.telemetry import tracing
+
+log = structlog.get_logger(__name__)
+
+#: Statuses of one message on the bus: what the recorder writes at once.
+GROUP_LIMIT = 250
+#: What is not on the bus by then is still owed by who said it.
+CLOSE_SECONDS = 3.0
 
 _Item = TypeVar("_Item", StandingItem, TemplateItem)
 
 
-def call_back_over(bus: Bus) -> Callable[[Sequence[Called]], Awaitable[None]]:
-    """What drivers hand their callbacks to: the bus, whose publish returns when they are safe."""
+class CallbackRelay:
+    """Hands callbacks to the bus, whose publish returns when they are safe.
 
-    async def call_back(called: Sequence[Called]) -> None:
-        batch = Callbacks()
-        for item in called:
-            match item:
-                case Callback():
-                    batch.statuses.append(_status(item))
-                case Inbound():
-                    batch.inbound.append(
-                        InboundItem(
-                            item.device_id,
-                            item.phone,
-                            item.text,
-                            item.provider_id,
-                            item.at,
-                            item.kind,
-                        )
-                    )
-                case Standing():
-                    batch.standings.append(_as(StandingItem, item))
-                case TemplateStanding():
-                    batch.templates.append(_as(TemplateItem, item))
-        await bus.publish(
+    Providers tell of messages one by one, in floods: the statuses that come while a publish is
+    under way go together in the next one. They are of the traces of their messages. All else is
+    rare, and goes by itself in the trace that it came with.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._group: GroupCommit[CallbackItem, None] = GroupCommit(
+            self._publish_statuses, name="callbacks", most_items=GROUP_LIMIT
+        )
+
+    def start(self) -> None:
+        """Begin to take callbacks."""
+        self._group.start()
+
+    async def close(self) -> None:
+        """Publish what was handed over, for a bounded time."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._group.close()
+        except TimeoutError:
+            log.warning("callbacks_unpublished_at_close", statuses=self._group.depth)
+
+    async def call_back(self, called: Sequence[Called]) -> None:
+        """Safe when it returns; raises PublishFailed, and then they are still owed."""
+        statuses = [_status(item) for item in called if isinstance(item, Callback)]
+        if len(statuses) < len(called):
+            await self._publish(_others(called), tracing.headers())
+        if statuses:
+            try:
+                await self._group.put(statuses)
+            except Closed:
+                raise PublishFailed("the way to the bus is closed") from None
+
+    async def _publish_statuses(self, statuses: list[CallbackItem]) -> list[None]:
+        await self._publish(Callbacks(statuses=statuses), {})
+        return [None] * len(statuses)
+
+    async def _publish(self, callbacks: Callbacks, headers: dict[str, str]) -> None:
+        await self._bus.publish(
             Outgoing(
                 exchange=CALLBACKS,
                 routing_key=CALLBACKS,
-                body=msgspec.json.encode(batch),
+                body=msgspec.json.encode(callbacks),
                 type=CALLBACKS_TYPE,
-                headers=tracing.headers(),
+                headers=headers,
             )
         )
 
-    return call_back
+
+def _others(called: Sequence[Called]) -> Callbacks:
+    batch = Callbacks()
+    for item in called:
+        match item:
+            case Inbound():
+                batch.inbound.append(
+                    InboundItem(
+                        item.device_id,
+                        item.phone,
+                        item.text,
+                        item.provider_id,
+                        item.at,
+                        item.kind,
+                    )
+                )
+            case Standing():
+                batch.standings.append(_as(StandingItem, item))
+            case TemplateStanding():
+                batch.templates.append(_as(TemplateItem, item))
+    return batch
 
 
 def _as(kind: type[_Item], item: object) -> _Item:

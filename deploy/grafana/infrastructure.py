@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import Board, Panel, Row, last, of, quantile, rate, total
+from deploy.grafana.panels import STATEMENTS, Board, Panel, Row, last, of, quantile, rate, total
 
 _PROCESSES = Row(
     "Processes",
@@ -93,8 +93,14 @@ _POSTGRES = Row(
             "Time of a group commit",
             "Half of them, and nine of ten.",
             [
-                (quantile(0.5, "hantar_group_commit_seconds", "group"), "{{group}} p50"),
-                (quantile(0.9, "hantar_group_commit_seconds", "group"), "{{group}} p90"),
+                (
+                    quantile(0.5, "hantar_group_commit_seconds", "group", STATEMENTS),
+                    "{{group}} p50",
+                ),
+                (
+                    quantile(0.9, "hantar_group_commit_seconds", "group", STATEMENTS),
+                    "{{group}} p90",
+                ),
             ],
             "s",
             limit=0.25,

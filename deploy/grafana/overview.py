@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import Board, Panel, Row, last, of, quantile, rate, total
+from deploy.grafana.panels import STATEMENTS, Board, Panel, Row, last, of, quantile, rate, total
 
 _NOW = Row(
     "Now",
@@ -128,7 +128,7 @@ _DATABASE = Row(
         Panel(
             "Statements, p90",
             "Time of a group commit. Above 0.25 s claims lapse.",
-            [(quantile(0.9, "hantar_group_commit_seconds", "group"), "{{group}}")],
+            [(quantile(0.9, "hantar_group_commit_seconds", "group", STATEMENTS), "{{group}}")],
             "s",
             limit=0.25,
             alert="HantarDatabaseSlow",

@@ -74,6 +74,10 @@ class Board:
     rows: Sequence[Row]
 
 
+#: Of group commits those that are statements.
+STATEMENTS = 'group!="callbacks"'
+
+
 def of(metric: str, *matchers: str) -> str:
     """The series of a metric that the dashboard's variables choose."""
     chosen = ",".join(('job=~"$job"', 'instance=~"$instance"', *matchers))

@@ -7,7 +7,6 @@ import socket
 
 from drivers.driver import Driver, Host
 from drivers.registry import DRIVERS
-from service.callbacks import call_back_over
 from service.dispatch.dispatcher import Dispatcher
 from service.roles.process import Process
 
@@ -18,7 +17,7 @@ async def start_dispatcher(process: Process) -> Dispatcher:
     for name, make in DRIVERS.items():
         driver = drivers[name] = make()
         host = Host(
-            call_back_over(process.bus),
+            process.callbacks.call_back,
             process.pool,
             process.settings.driver_settings(name),
             process.device_settings.of,

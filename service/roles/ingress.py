@@ -11,7 +11,6 @@ from drivers.linking import LinkHost, Linking
 from drivers.registry import KINDS, LINKINGS, RECEIVERS
 from drivers.simulator.linking import SimulatorLinking
 from service.accept import Accept
-from service.callbacks import call_back_over
 from service.campaigns import Campaigns as CampaignTaking
 from service.core.addresses import read_networks
 from service.core.quota import Quota
@@ -119,8 +118,9 @@ class Ingress:
     def _doors(self, linkings: dict[str, Linking]) -> list[web.RouteDef]:
         process = self._process
         receivers = {name: make(process.installation.secret) for name, make in RECEIVERS.items()}
-        call_back = call_back_over(process.bus)
-        doors = CallbackDoors(receivers, process.device_settings, call_back).routes()
+        doors = CallbackDoors(
+            receivers, process.device_settings, process.callbacks.call_back
+        ).routes()
         for linking in linkings.values():
             if isinstance(linking, SimulatorLinking):
                 doors += LinkPage(linking).routes()

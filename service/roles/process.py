@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.bus.bus import Bus
+from service.callbacks import CallbackRelay
 from service.core.sealing import Seal
 from service.event_relay import EventRelay
 from service.ingress.gate import Gate
@@ -63,6 +64,7 @@ class Process:
     events: EventRelay
     relay: Relay
     recorder: Recorder
+    callbacks: CallbackRelay
     gate: Gate
     once: Once
     device_settings: DeviceSettings

@@ -18,7 +18,7 @@ VERDICTS = (
     *("paused", "not_ready", "held", "quiet_hours", "pair", "new_recipients", "device_rate"),
     "daily_cap",
 )
-GROUPS = ("claims", "record", "outbox", "parking", "unparking", "webhooks")
+GROUPS = ("callbacks", "claims", "record", "outbox", "parking", "unparking", "webhooks")
 #: Codes of failures told apart: a driver's table has some sixty, and there are our own.
 FAILURES = Few(200)
 
@@ -59,7 +59,7 @@ GROUP_SIZE = histogram(
 )
 GROUP_SECONDS = histogram(
     "hantar_group_commit_seconds",
-    "Time of one group commit: how fast the database is.",
+    "Time of one group commit: how fast the database is; for `callbacks`, the broker.",
     _STATEMENT_EDGES,
     group=GROUPS,
 )
