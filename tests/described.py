@@ -44,7 +44,7 @@ def document() -> dict[str, Any]:
 
 def faults(message: Wire) -> list[str]:
     """Where the message is not as described; texts and phones are not quoted."""
-    names = _by_key().get((message.exchange, message.routing_key))
+    names = _by_key().get((message.exchange, _shared_key(message)))
     if names is None:
         return [f"nothing is said of {message.exchange} {message.routing_key}"]
     properties, headers, payload = _validators(names)
@@ -55,6 +55,13 @@ def faults(message: Wire) -> list[str]:
     except orjson.JSONDecodeError:
         return [*found, f"{message.routing_key}: the body is not JSON"]
     return [*found, *_told(message.routing_key, payload, body)]
+
+
+def _shared_key(message: Wire) -> str:
+    """That of all users, in the place of the publishing user's own."""
+    if message.exchange != COMMANDS:
+        return message.routing_key
+    return message.routing_key.removesuffix(f".{message.properties.get('user_id')}")
 
 
 def answer_keys() -> frozenset[str]:

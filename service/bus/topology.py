@@ -114,9 +114,29 @@ def dispatch_queue(shard: int, *, express: bool) -> str:
     return f"dispatch.{shard:02d}.{'express' if express else 'bulk'}"
 
 
-def command_queue(routing_key: str) -> str:
-    """Name the queue of one kind of upstream commands."""
-    return f"{COMMANDS}.{routing_key}"
+def own_key(routing_key: str, user: str | None) -> str:
+    """Under what a user publishes one kind of commands to a queue of its own; None: of all."""
+    return routing_key if user is None else f"{routing_key}.{user}"
+
+
+def command_queue(routing_key: str, user: str | None = None) -> str:
+    """Name the queue of one kind of upstream commands, of a user or of all."""
+    return f"{COMMANDS}.{own_key(routing_key, user)}"
+
+
+def command_queues(user: str | None = None) -> tuple[Queue, ...]:
+    """Describe the queues of upstream commands, of a user or of all."""
+    return tuple(
+        Queue(
+            command_queue(key, user),
+            COMMANDS,
+            own_key(key, user),
+            COMMANDS_DEAD,
+            limits=limits,
+            comes_back=COMMAND_DELIVERY_LIMIT,
+        )
+        for key, limits in COMMAND_LIMITS.items()
+    )
 
 
 def topology(shards: int) -> Topology:
@@ -151,17 +171,7 @@ def topology(shards: int) -> Topology:
             *(Queue(name, DISPATCH, name, DISPATCH_DEAD, single_active=True) for name in dispatch),
             Queue(CALLBACKS, CALLBACKS, CALLBACKS, CALLBACKS_DEAD),
             Queue(WEBHOOKS, EVENTS, EVERY),
-            *(
-                Queue(
-                    command_queue(key),
-                    COMMANDS,
-                    key,
-                    COMMANDS_DEAD,
-                    limits=limits,
-                    comes_back=COMMAND_DELIVERY_LIMIT,
-                )
-                for key, limits in COMMAND_LIMITS.items()
-            ),
+            *command_queues(),
         ),
         fed_by=MappingProxyType({EVENTS_OF_ACCOUNTS: EVENTS}),
     )
@@ -183,10 +193,11 @@ async def declare(amqp_url: str, shards: int, *, timeout_seconds: float) -> None
         for name, source in wanted.fed_by.items():
             await (await channel.get_exchange(name, ensure=False)).bind(source, EVERY)
         for queue in wanted.queues:
-            await _declare_queue(channel, queue)
+            await declare_queue(channel, queue)
 
 
-async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+async def declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    """Create a queue and its binding where they are missing; raises TopologyMismatch."""
     try:
         declared = await channel.declare_queue(
             queue.name, durable=True, arguments=dict(queue.arguments)

@@ -1,4 +1,4 @@
-"""The queue of each upstream service, and what its user needs at the broker."""
+"""The queues of each upstream service, and what its user needs at the broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from aio_pika.abc import AbstractRobustChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 from pamqp.common import FieldTable
 
-from service.bus.topology import COMMANDS, EVENTS, EVENTS_OF_ACCOUNTS, EVERY
+from service.bus.topology import (
+    COMMANDS,
+    EVENTS,
+    EVENTS_OF_ACCOUNTS,
+    EVERY,
+    command_queues,
+    declare_queue,
+)
 
 #: What a service that is away for long may leave unread, in messages and bytes; then the oldest
 #: go, and can be replayed.
@@ -55,8 +62,11 @@ def permissions(user: str) -> Permissions:
 
 
 async def open_queue(amqp_url: str, user: str, account_id: int) -> None:
-    """Have the user's queue get the account's events from now on; it is made if there is none."""
+    """Have the user's queue get the account's events from now on; it is made if there is none, and
+    so are the queues of the user's own commands."""
     async with _channel(amqp_url, CALL_SECONDS) as channel:
+        for own in command_queues(user):
+            await declare_queue(channel, own)
         queue = await channel.declare_queue(
             own_queue(user), durable=True, arguments=dict(ARGUMENTS)
         )

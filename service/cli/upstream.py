@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from service.bus import upstream_queues
+from service.bus.topology import COMMAND_LIMITS, own_key
 from service.bus.upstream_queues import own_queue, permissions
 from service.cli.broker import broker_url, with_broker
 from service.cli.database import with_database
@@ -27,7 +28,8 @@ def upstream() -> None:
 def upstream_add(user: str, account: int, as_json: bool) -> None:
     """Let the commands of a broker's user name an account, and its queue get the account's events.
 
-    Prints what the user needs at the broker: it is made there, as it has a password.
+    Prints what the user needs at the broker: it is made there, as it has a password; and the
+    routing keys under which its commands have queues of their own.
     """
     row = with_database(lambda c: upstreams.add(c, user, account))
     if row is None:
@@ -41,6 +43,7 @@ def upstream_add(user: str, account: int, as_json: bool) -> None:
             "configure": may.configure,
             "write": may.write,
             "read": may.read,
+            "routing_keys": ", ".join(own_key(key, user) for key in COMMAND_LIMITS),
         }
         if not as_json:
             needed["at the broker"] = " && ".join(_commands(url, user))

@@ -24,6 +24,8 @@ publisher confirms and the flag `mandatory`. Set the properties `message_id`, `u
 `content_type` as each command says. A command that the broker did not confirm, or refused because
 the queue is full, is not lost if you publish it again under the same `message_id`: for 7 days each
 `message_id` has one effect and one answer, over AMQP and as an `Idempotency-Key` over HTTP alike.
+Each routing key has a queue that all services share. Followed by a dot and the name of your user,
+as `message.send.{user}`, it has one of your own: there your commands wait behind nobody else's.
 
 Every command is answered by `command.accepted` or `command.rejected`, whose `correlation_id` is the
 command's `message_id`. The answer is an event; with `reply_to` set to `amq.rabbitmq.reply-to` it

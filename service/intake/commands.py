@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from schemas.upstream import (
 )
 from service import failpoints
 from service.accept import Accept
-from service.bus.bus import Bus, Consumer, Outgoing, PublishFailed
+from service.bus.bus import Bus, Consumer, Outgoing, PublishFailed, QueueMissing
 from service.bus.delivery import Delivery
 from service.bus.topology import command_queue
 from service.campaigns import Campaigns
@@ -48,10 +49,13 @@ KEEP_ANSWER_SECONDS = 7 * 24 * 3600.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 #: A reply is a courtesy beside the event: nobody waits longer for it.
 REPLY_SECONDS = 2.0
+#: Between looks for users who have got queues of their own.
+LOOK_SECONDS = 2.0
 
 
 class Commands:
-    """Consumes the queues of commands.
+    """Consumes the queues of commands: those of all, and those that each user has of its own, so
+    that what one of them publishes keeps nobody else waiting.
 
     A command is acked once its effect and its answer are committed; while the service cannot see
     to it, it stays in hand and is tried again, however long that takes.
@@ -73,29 +77,49 @@ class Commands:
         self._campaigns = campaigns
         self._check = check
         self._dead = DeadLetters(bus)
-        self._consumers: list[Consumer] = []
+        #: by queue
+        self._consumers: dict[str, Consumer] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to consume."""
-        for kind in KINDS:
-            self._consumers.append(
-                await self._bus.consume(
-                    command_queue(kind.routing_key),
-                    partial(self._take, kind),
-                    prefetch=kind.prefetch,
-                )
-            )
+        await self._consume(None)
+        self._looking = asyncio.create_task(self._look(), name="commands:users")
 
     async def close(self) -> None:
         """Give back what is not answered."""
-        await asyncio.gather(*(consumer.close() for consumer in self._consumers))
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await asyncio.gather(*(consumer.close() for consumer in self._consumers.values()))
 
-    async def _take(self, kind: Kind, delivery: Delivery) -> None:
+    async def _look(self) -> None:
+        while True:
+            try:
+                for user in await upstreams.users(self._pool):
+                    # One from before there were such queues has none, nor has any on a local bus.
+                    with suppress(QueueMissing):
+                        await self._consume(user)
+            except UNAVAILABLE as error:
+                log.warning("users_not_looked_up", error=type(error).__name__)
+            except Exception:
+                log.exception("users_not_looked_up")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _consume(self, user: str | None) -> None:
+        for kind in KINDS:
+            queue = command_queue(kind.routing_key, user)
+            if queue not in self._consumers:
+                self._consumers[queue] = await self._bus.consume(
+                    queue, partial(self._take, kind, user), prefetch=kind.prefetch
+                )
+
+    async def _take(self, kind: Kind, owner: str | None, delivery: Delivery) -> None:
         began = time.monotonic()
         failpoints.hit("command.received")
         tracing.begin(delivery.headers.get("traceparent"))
         try:
-            command = read(delivery, kind)
+            command = read(delivery, kind, owner)
             standing = await self._see_to(partial(self._standing, command))
         except Poison as poison:
             await self._see_to(partial(self._dead.bury, delivery, poison))

@@ -97,9 +97,12 @@ KINDS = (
 )
 
 
-def read(delivery: Delivery, kind: Kind) -> Command:
-    """The command; raises Poison for what names no account, no sender or no id."""
+def read(delivery: Delivery, kind: Kind, owner: str | None = None) -> Command:
+    """The command, from the queue of one user or of all; raises Poison for what names no account,
+    no sender or no id, or comes from another user."""
     _check_properties(delivery, kind)
+    if owner is not None and delivery.user_id != owner:
+        raise Poison("user_id", "This routing key is another user's own.")
     raw = delivery.body
     if len(raw) > kind.limit_bytes:
         detail = f"The body has {len(raw)} bytes, {kind.limit_bytes} are the most."

@@ -44,6 +44,11 @@ async def every(connection: Connection) -> list[asyncpg.Record]:
     return await connection.fetch(_SQL["all"])
 
 
+async def users(pool: Pool) -> set[str]:
+    """Every user whose commands may name an account."""
+    return {row["user_name"] for row in await pool.fetch(_SQL["users"])}
+
+
 async def put_answer(
     connection: Connection,
     *,

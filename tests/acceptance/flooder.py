@@ -1,4 +1,4 @@
-"""An upstream service gone mad: `python -m tests.acceptance.flooder URL USER SECONDS`.
+"""An upstream service gone mad: `python -m tests.acceptance.flooder URL USER ACCOUNT SECONDS`.
 
 Publishes garbage of many kinds as fast as the broker takes it, and prints how much it was.
 """
@@ -13,9 +13,10 @@ import pika
 TYPE = "hantar.message.send.v1"
 
 
-def main(url: str, user: str, seconds: float) -> None:
+def main(url: str, user: str, account: int, seconds: float) -> None:
     """Publish for so long."""
     good = {"user_id": user, "type": TYPE, "content_type": "application/json", "message_id": "f"}
+    faulty = b'{"account": %d, "phone": "nope", "body": "Hi"}' % account
     kinds = [
         (b"garbage", {}),
         (b'{"account":', good),
@@ -24,18 +25,23 @@ def main(url: str, user: str, seconds: float) -> None:
         (b"{}", good | {"type": "hantar.message.send.v9"}),
         (b" " * 70_000, good),
         (b'{"phone": "0123456789", "body": "Hi"}', good),
+        # These two are commands, and refused in an answer each.
+        (faulty, good),
+        (faulty, None),
     ]
-    messages = [(body, pika.BasicProperties(**properties)) for body, properties in kinds]
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     until, count = time.monotonic() + seconds, 0
     while time.monotonic() < until:
-        for body, properties in messages:
-            channel.basic_publish("hantar.commands", "message.send", body, properties)
-        count += len(messages)
+        for body, given in kinds:
+            properties = given or good | {"message_id": f"f-{count}"}
+            channel.basic_publish(
+                "hantar.commands", "message.send", body, pika.BasicProperties(**properties)
+            )
+            count += 1
     connection.close()
     sys.stdout.write(f"{count}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

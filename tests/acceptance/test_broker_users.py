@@ -54,11 +54,15 @@ async def test_every_role_does_its_work_as_its_own_user(
     body = {"account": account, "phone": PHONE, "body": "Hi"}
     await shop.publish("message.send", body, "order-1", reply_to="amq.rabbitmq.reply-to")
     await shop.publish("message.send", b"garbage", "order-2")
+    own = added.json["routing_keys"].split(", ")
+    assert own[0] == "message.send.shop"
+    await shop.publish(own[0], body, "order-3")
 
     async def delivered() -> bool:
         return any(each.routing_key == "message.delivered" for each in shop.heard)
 
     await shop.answers("order-1")
+    await shop.answers("order-3")
     await shop.until(delivered)
     assert [each.correlation_id for each in shop.replies] == ["order-1"]
     [dead] = await eventually(lambda: _dead(processes))

@@ -38,3 +38,4 @@ async def test_a_minute_of_garbage_slows_nobody_else(
     assert figures.intake_mebibytes <= MOST_MEBIBYTES
     assert statistics.median(figures.requests) <= MOST_SECONDS
     assert statistics.median(figures.commands) <= MOST_SECONDS
+    assert statistics.median(figures.sends) <= MOST_SECONDS

@@ -23,6 +23,10 @@ SELECT u.user_name, u.account_id, a.name AS account, u.created_at
 FROM upstreams u JOIN accounts a ON a.id = u.account_id
 ORDER BY u.user_name, u.account_id
 
+-- name: users
+-- Every user whose commands may name an account.
+SELECT DISTINCT user_name FROM upstreams
+
 -- name: put_answer
 -- Hand over the answer to a command.
 INSERT INTO outbox (exchange, routing_key, type, body, correlation_id, traceparent)

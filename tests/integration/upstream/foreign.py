@@ -90,7 +90,7 @@ class Foreign:
             "content_type": "application/json",
             "delivery_mode": 2,
             "message_id": message_id,
-            "type": TYPES.get(routing_key),
+            "type": _type(routing_key),
             "user_id": self._user,
             **properties,
         }
@@ -131,3 +131,8 @@ class Foreign:
     def unconfirmed(self) -> BlockingChannel:
         """A channel that publishes as fast as it can; on the client's own thread."""
         return self._connection.channel()
+
+
+def _type(routing_key: str) -> str | None:
+    """That of the kind of commands, under its own key or that of a user."""
+    return next((TYPES[key] for key in TYPES if f"{routing_key}.".startswith(f"{key}.")), None)
