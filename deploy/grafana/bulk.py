@@ -40,6 +40,7 @@ _IN = Row(
             [(rate("hantar_messages_rejected_total", "code"), "{{code}}")],
             "mps",
             "stack",
+            none="none",
         ),
     ],
 )
@@ -65,12 +66,14 @@ _COMMANDS = Row(
             [(rate("hantar_commands_deferred_total", "reason"), "{{reason}}")],
             "ops",
             alert="HantarOutboxStuck",
+            none="none",
         ),
         Panel(
             "Buried",
             "What was no command, a second.",
             [(rate("hantar_commands_buried_total", "reason, kept"), "{{reason}} kept={{kept}}")],
             "ops",
+            none="none",
         ),
     ],
 )
@@ -88,16 +91,15 @@ _WORK = Row(
             "A second, as their template cannot be sent.",
             [(rate("hantar_campaigns_stopped_total", "reason"), "{{reason}}")],
             "ops",
+            none="none",
         ),
         Panel(
-            "Recipients to come",
-            "Of dispatching campaigns, not messages yet.",
-            [(last("hantar_campaign_recipients_pending", ""), "recipients")],
-        ),
-        Panel(
-            "Import rows to come",
-            "Not worked off yet.",
-            [(last("hantar_import_rows_pending", ""), "rows")],
+            "To come",
+            "Recipients of dispatching campaigns that are not messages yet, and rows of imports.",
+            [
+                (last("hantar_campaign_recipients_pending", ""), "recipients"),
+                (last("hantar_import_rows_pending", ""), "import rows"),
+            ],
         ),
         Panel(
             "Untouched for",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import Board, Panel, Row, last, mean, quantile, rate, total
+from deploy.grafana.panels import Board, Panel, Row, last, mean, quantile, rate, some, total
 
 _DEVICES = Row(
     "Devices",
@@ -10,16 +10,18 @@ _DEVICES = Row(
         Panel(
             "Devices by state",
             "All devices.",
-            [(last("hantar_devices", "driver, state"), "{{driver}} {{state}}")],
+            [(some(last("hantar_devices", "driver, state")), "{{driver}} {{state}}")],
             kind="stack",
             alert="HantarDeviceDisconnected",
+            none="no device",
         ),
         Panel(
             "Devices that may not send, and why",
             "A budget used up, quiet hours, a pause, a hold.",
-            [(last("hantar_devices_waiting", "reason"), "{{reason}}")],
+            [(some(last("hantar_devices_waiting", "reason")), "{{reason}}")],
             kind="stack",
             alert="HantarDeviceThrottled",
+            none="all may",
         ),
         Panel(
             "Silent devices",
@@ -29,16 +31,13 @@ _DEVICES = Row(
             alert="HantarDeviceSilent",
         ),
         Panel(
-            "Left alone",
-            "Times a second that a device was, as call after call got no answer.",
-            [(rate("hantar_devices_unanswered_total", "driver"), "{{driver}}")],
-            "ops",
-        ),
-        Panel(
-            "Devices stopped",
-            "Taken out of use until somebody resumes them, a second, by reason.",
-            [(rate("hantar_devices_stopped_total", "reason"), "{{reason}}")],
-            "ops",
+            "Taken out of use",
+            "Times so far: left alone for a while, as call after call got no answer, and stopped "
+            "until somebody resumes them, by reason.",
+            [
+                (total("hantar_devices_unanswered_total", "driver"), "{{driver}} left alone"),
+                (total("hantar_devices_stopped_total", "reason"), "{{reason}}"),
+            ],
             alert="HantarDeviceStopped",
         ),
     ],
@@ -49,20 +48,23 @@ _WAITING = Row(
         Panel(
             "Due and waiting",
             "Parked messages whose time has come.",
-            [(last("hantar_parked_messages", "reason", 'due="yes"'), "{{reason}}")],
+            [(some(last("hantar_parked_messages", "reason", 'due="yes"')), "{{reason}}")],
             kind="stack",
+            none="nothing waits",
         ),
         Panel(
             "Not yet due",
             "Parked for later: schedules, retries, pairs.",
-            [(last("hantar_parked_messages", "reason", 'due="no"'), "{{reason}}")],
+            [(some(last("hantar_parked_messages", "reason", 'due="no"')), "{{reason}}")],
             kind="stack",
+            none="nothing waits",
         ),
         Panel(
             "Oldest due",
             "For how long, by reason.",
-            [(last("hantar_parked_oldest_seconds", "reason"), "{{reason}}")],
+            [(some(last("hantar_parked_oldest_seconds", "reason")), "{{reason}}")],
             "s",
+            none="nothing waits",
         ),
         Panel(
             "Backlog of the devices that lag most",
@@ -224,12 +226,14 @@ _CALLBACKS = Row(
             "In answers and callbacks, a second.",
             [(rate("hantar_meta_errors_total", "code"), "{{code}}")],
             "ops",
+            none="none",
         ),
         Panel(
             "Parts of Meta's webhooks left aside",
             "A second, by kind.",
             [(rate("hantar_meta_webhooks_ignored_total", "kind"), "{{kind}}")],
             "ops",
+            none="none",
         ),
     ],
 )

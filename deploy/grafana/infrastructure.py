@@ -66,20 +66,18 @@ _POSTGRES = Row(
     [
         Panel(
             "Connections",
-            "To this database, and the most the server takes.",
-            [(last("hantar_database_connections", "state"), "{{state}}")],
+            "To this database, the most the server takes, and those that wait for a lock.",
+            [
+                (last("hantar_database_connections", "state"), "{{state}}"),
+                (last("hantar_database_waiting_locks", ""), "wait for a lock"),
+            ],
+            alert="HantarDatabaseSlow",
         ),
         Panel(
             "Pool",
             "Connections for requests, by process.",
             [(total("hantar_pool_connections", "instance, state"), "{{instance}} {{state}}")],
             alert="HantarPoolExhausted",
-        ),
-        Panel(
-            "Waiting for a lock",
-            "Sessions.",
-            [(last("hantar_database_waiting_locks", ""), "sessions")],
-            alert="HantarDatabaseSlow",
         ),
         Panel(
             "Oldest transaction",

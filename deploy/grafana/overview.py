@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import STATEMENTS, Board, Panel, Row, last, of, quantile, rate, total
+from deploy.grafana.panels import (
+    STATEMENTS,
+    Board,
+    Panel,
+    Row,
+    last,
+    of,
+    quantile,
+    rate,
+    some,
+    total,
+)
 
 _NOW = Row(
-    "Now",
+    "",
     [
         Panel(
             "Alerts",
             "Alerts that fire.",
-            [('count(ALERTS{alertname=~"Hantar.*",alertstate="firing"}) or vector(0)', "firing")],
+            [
+                (
+                    "count(count by (alertname) "
+                    '(ALERTS{alertname=~"Hantar.*",alertstate="firing"})) or vector(0)',
+                    "firing",
+                )
+            ],
             kind="stat",
             limit=1,
         ),
@@ -53,13 +70,14 @@ _NOW = Row(
     ],
 )
 _ME = Row(
-    "Is it me? Processes of Hantar",
+    "Is it me?",
     [
         Panel(
-            "Ready",
-            "Checks of /readyz: 0 is why no 202 is given.",
-            [(f"min by (instance, check) ({of('hantar_ready')})", "{{instance}} {{check}}")],
+            "Not ready",
+            "Checks of /readyz that do not hold, which is why no 202 is given.",
+            [(some(f"1 - {of('hantar_ready')}"), "{{instance}} {{check}}")],
             alert="HantarNotReady",
+            none="all ready",
         ),
         Panel(
             "Shards",
@@ -79,25 +97,33 @@ _ME = Row(
         Panel(
             "Requests that failed",
             "Answers 5xx a second, by route.",
-            [(rate("hantar_http_requests_total", "route", 'status="5xx"'), "{{route}}")],
+            [(some(rate("hantar_http_requests_total", "route", 'status="5xx"')), "{{route}}")],
             "reqps",
             alert="HantarBudgetBurnsFast",
+            none="none",
         ),
+    ],
+    [
+        "HantarNotReady",
+        "HantarProcessDown",
+        "HantarShardsUnserved",
+        "HantarRecorderMissing",
+        "HantarLanesStalled",
+        "HantarEventLoopLate",
+        "HantarLeasesTakenOver",
+        "HantarCommandsDead",
+        "HantarMessagesUnpointed",
     ],
 )
 _BROKER = Row(
     "Is it the broker?",
     [
         Panel(
-            "Connections",
-            "1: what is published or acked arrives. 0: no connection, or an alarm.",
-            [
-                (
-                    f"min by (instance, connection) ({of('hantar_broker_usable')})",
-                    "{{instance}} {{connection}}",
-                )
-            ],
+            "Without a connection",
+            "Processes of which nothing that they publish or ack arrives.",
+            [(some(f"1 - {of('hantar_broker_usable')}"), "{{instance}} {{connection}}")],
             alert="HantarBrokerUnreachable",
+            none="all connected",
         ),
         Panel(
             "Alarm",
@@ -120,6 +146,13 @@ _BROKER = Row(
             [(quantile(0.99, "hantar_publish_seconds"), "p99")],
             "s",
         ),
+    ],
+    [
+        "HantarBrokerUnreachable",
+        "HantarBrokerAlarm",
+        "HantarOutboxStuck",
+        "HantarPublishesFail",
+        "HantarConsumersMissing",
     ],
 )
 _DATABASE = Row(
@@ -157,6 +190,12 @@ _DATABASE = Row(
             alert="HantarChangesUnwritten",
         ),
     ],
+    [
+        "HantarDatabaseSlow",
+        "HantarPoolExhausted",
+        "HantarTransactionOpen",
+        "HantarChangesUnwritten",
+    ],
 )
 _WHATSAPP = Row(
     "Is it WhatsApp?",
@@ -179,18 +218,32 @@ _WHATSAPP = Row(
             "Messages that failed for good a second, by reason.",
             [(rate("hantar_messages_failed_total", "driver, reason"), "{{driver}} {{reason}}")],
             "mps",
+            none="none",
         ),
         Panel(
             "Devices that cannot send",
             "By state; `error` and `logged_out` wait for a person.",
-            [(last("hantar_devices", "driver, state", 'state!="ready"'), "{{driver}} {{state}}")],
+            [
+                (
+                    some(last("hantar_devices", "driver, state", 'state!="ready"')),
+                    "{{driver}} {{state}}",
+                )
+            ],
             kind="stack",
             alert="HantarDeviceStopped",
+            none="all ready",
         ),
+    ],
+    [
+        "HantarDeviceStopped",
+        "HantarDeviceSilent",
+        "HantarDeviceThrottled",
+        "HantarDeviceDisconnected",
+        "HantarCallbacksRefused",
     ],
 )
 _WHOM = Row(
-    "For whom?",
+    "Who else notices?",
     [
         Panel(
             "Devices that lag most",
@@ -221,6 +274,13 @@ _WHOM = Row(
             alert="HantarWebhooksLate",
         ),
     ],
+    [
+        "HantarWebhooksLate",
+        "HantarWebhookEndpointRefuses",
+        "HantarMailsLate",
+        "HantarWorkStandsStill",
+        "HantarCreditsDrift",
+    ],
 )
 _BUDGETS = Row(
     "Objectives",
@@ -247,6 +307,7 @@ _BUDGETS = Row(
             alert="HantarBudgetBurnsSlowly",
         ),
     ],
+    ["HantarBudgetBurnsFast", "HantarBudgetBurnsSlowly"],
 )
 
 OVERVIEW = Board(

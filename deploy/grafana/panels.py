@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,9 @@ from grafana_foundation_sdk.builders.common import (
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
     GraphTresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
@@ -30,12 +33,17 @@ from grafana_foundation_sdk.models.dashboard import (
     GridPos,
     Threshold,
     ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
     VariableRefresh,
 )
 
 #: Columns of Grafana's grid; each row of panels fills them.
 COLUMNS = 24
-HEIGHTS = {"lines": 8, "stack": 8, "stat": 4}
+#: Of rows: of panels under a heading, beside a light, and of mere figures. One screen has some 26.
+HEIGHT, LIT_HEIGHT, STAT_HEIGHT = 5, 4, 3
+LIGHT_WIDTH = 4
+FINE = "fine"
 TAG = "hantar"
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -49,19 +57,25 @@ class Panel:
     meaning: str
     queries: Sequence[tuple[str, str]]
     unit: str = "short"
-    kind: Literal["lines", "stack", "stat"] = "lines"
+    kind: Literal["lines", "stack", "stat", "light"] = "lines"
     #: from this value on it is drawn red
     limit: float | None = None
     #: the alert whose runbook says what to do
     alert: str | None = None
+    #: what is written where there is no series; None: that is a fault
+    none: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels beside each other under a heading, in the order in which one looks."""
+    """Panels beside each other under a heading, in the order in which one looks.
+
+    With alerts the heading is a light at its left instead: red with the names of those that fire.
+    """
 
     title: str
     panels: Sequence[Panel]
+    alerts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,11 @@ def total(metric: str, by: str, *matchers: str) -> str:
     return f"sum by ({by}) ({of(metric, *matchers)})" if by else f"sum({of(metric, *matchers)})"
 
 
+def some(expression: str) -> str:
+    """What is not zero: of the many things that may be amiss, those that are."""
+    return f"{expression} > 0"
+
+
 def rendered(board: Board) -> str:
     """The JSON that Grafana imports."""
     made = (
@@ -141,20 +160,46 @@ def rendered(board: Board) -> str:
             _variable("instance", 'label_values(hantar_build_info{job=~"$job"}, instance)')
         )
     )
-    y = number = 0
-    for row in board.rows:
-        made = made.with_row(dashboard.Row(row.title).grid_pos(_at(0, y, COLUMNS, 1)))
-        y += 1
-        for line in _lines(row.panels):
-            width, height = COLUMNS // len(line), max(HEIGHTS[panel.kind] for panel in line)
-            for place, panel in enumerate(line):
-                number += 1
-                drawn = _stat(panel) if panel.kind == "stat" else _timeseries(panel)
-                made = made.with_panel(
-                    drawn.id(number).grid_pos(_at(place * width, y, width, height))
-                )
-            y += height
+    number = 0
+    for place, panel in _places(board):
+        if isinstance(panel, str):
+            made = made.with_row(dashboard.Row(panel).grid_pos(place))
+            continue
+        number += 1
+        made = made.with_panel(_DRAWN[panel.kind](panel).id(number).grid_pos(place))
     return f"{JSONEncoder(sort_keys=True, indent=2).encode(made.build())}\n"
+
+
+def _places(board: Board) -> Iterator[tuple[GridPos, Panel | str]]:
+    """Every panel and heading, and where it stands."""
+    y = 0
+    for row in board.rows:
+        left = LIGHT_WIDTH if row.alerts else 0
+        if row.alerts:
+            yield _at(0, y, left, LIT_HEIGHT), _light(row)
+        elif row.title:
+            yield _at(0, y, COLUMNS, 1), row.title
+            y += 1
+        for line in _lines(row.panels):
+            width = (COLUMNS - left) // len(line)
+            height = LIT_HEIGHT if row.alerts else HEIGHT
+            height = STAT_HEIGHT if all(panel.kind == "stat" for panel in line) else height
+            for number, panel in enumerate(line):
+                yield _at(left + number * width, y, width, height), panel
+            y += height
+
+
+def _light(row: Row) -> Panel:
+    """Which of these alerts fire, and since when."""
+    chosen = f'{{alertname=~"{"|".join(row.alerts)}"'
+    since = f"time() - ALERTS_FOR_STATE{chosen}}}"
+    firing = f'({since}) and ignoring (alertstate) ALERTS{chosen},alertstate="firing"}}'
+    fine = f'label_replace(vector(0), "alertname", "{FINE}", "", "")'
+    query = f"max by (alertname) ({firing}) or on () {fine}"
+    meaning = (
+        "The alerts that fire, and for how long their cause has lasted; a click opens what to do."
+    )
+    return Panel(row.title, meaning, [(query, "{{alertname}}")], "dtdurations", "light", limit=1)
 
 
 def _lines(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
@@ -191,8 +236,10 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
         .legend(
             VizLegendOptions()
             .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.BOTTOM)
-            .calcs(["lastNotNull", "max"])
+            .placement(LegendPlacement.RIGHT)
+            .calcs(["lastNotNull"])
+            .sort_by("Last *")
+            .sort_desc(True)
             .show_legend(True)
         )
         .tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
@@ -211,8 +258,30 @@ def _stat(panel: Panel) -> stat.Panel:
     return _common(made, panel)  # type: ignore[return-value]
 
 
+def _lit(panel: Panel) -> stat.Panel:
+    to_do = dashboard.DashboardLink("What to do").type(DashboardLinkType.LINK).target_blank(True)
+    return (
+        _stat(panel)
+        .text_mode(BigValueTextMode.VALUE_AND_NAME)
+        .color_mode(BigValueColorMode.BACKGROUND)
+        .graph_mode(BigValueGraphMode.NONE)
+        .mappings([ValueMap(options={"0": ValueMappingResult(text="✓")})])
+        .data_links([to_do.url("${runbooks}/${__field.labels.alertname}.md")])
+    )
+
+
+_DRAWN: Mapping[str, Callable[[Panel], timeseries.Panel | stat.Panel]] = {
+    "lines": _timeseries,
+    "stack": _timeseries,
+    "stat": _stat,
+    "light": _lit,
+}
+
+
 def _common(made: timeseries.Panel | stat.Panel, panel: Panel) -> timeseries.Panel | stat.Panel:
     made = made.title(panel.title).description(panel.meaning).unit(panel.unit).datasource(_SOURCE)
+    if panel.none is not None:
+        made = made.no_value(panel.none)
     steps = [Threshold(value=None, color="green")]
     if panel.limit is not None:
         steps.append(Threshold(value=panel.limit, color="red"))

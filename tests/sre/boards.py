@@ -24,8 +24,13 @@ class Query:
 
     def asked(self, *, window: str) -> str:
         """The expression with the variables as Grafana fills them in for "all"."""
-        filled = self.expression.replace("$__rate_interval", window)
-        return filled.replace("$job", ".*").replace("$instance", ".*")
+        return asked(self.expression, window=window)
+
+
+def asked(expression: str, *, window: str) -> str:
+    """The expression with the variables as Grafana fills them in for "all"."""
+    filled = expression.replace("$__rate_interval", window)
+    return filled.replace("$job", ".*").replace("$instance", ".*")
 
 
 def boards() -> dict[str, dict[str, Any]]:

@@ -15,10 +15,10 @@ from aiohttp import web
 from schemas.upstream import SEND_TYPE
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import Process
-from tests.sre.prometheus import Prometheus
 
 #: One of each outcome that the simulator has, but for the slow ones.
 MAGIC = ("1", "2", "3", "4", "6", "8", "9")
+AGAIN_SECONDS = 3.0
 NOBODY_LISTENS = "http://127.0.0.1:9/"
 
 
@@ -88,23 +88,7 @@ async def everything(caller: Caller, amqp_url: str, endpoint: str) -> None:
         "/devices",
         {"name": "Slow", "driver": "simulator", "limits": {"per_minute": 6, "jitter_seconds": 0}},
     )
-    stopped = await caller.post("/devices", {"name": "Stopped", "driver": "simulator"})
-    await caller.post(
-        "/messages/bulk",
-        {
-            "messages": [
-                *({"phone": f"+60115550000{n}", "body": "magic"} for n in MAGIC),
-                {"phone": "+60125000001", "body": "#simulate throttled"},
-                {
-                    "phone": "+60125000002",
-                    "body": "#simulate device_blocked",
-                    "device": stopped["data"]["id"],
-                },
-                {"phone": "nobody", "body": "rejected"},
-            ],
-            "device": installation.devices[0],
-        },
-    )
+    await outcomes(caller)
     recipients = [{"phone": f"+6013{4000000 + n}"} for n in range(30)]
     await asyncio.gather(
         caller.bulk(400),
@@ -124,6 +108,30 @@ async def everything(caller: Caller, amqp_url: str, endpoint: str) -> None:
         ),
         command(installation, amqp_url),
     )
+    # What has no series before it happens shows no rate until it happens again.
+    await asyncio.sleep(AGAIN_SECONDS)
+    await asyncio.gather(outcomes(caller), nonsense(amqp_url))
+
+
+async def outcomes(caller: Caller) -> None:
+    """What the simulator can answer, a device that is stopped, and an item that is refused."""
+    stopped = await caller.post("/devices", {"name": "Stopped", "driver": "simulator"})
+    await caller.post(
+        "/messages/bulk",
+        {
+            "messages": [
+                *({"phone": f"+60115550000{n}", "body": "magic"} for n in MAGIC),
+                {"phone": "+60125000001", "body": "#simulate throttled"},
+                {
+                    "phone": "+60125000002",
+                    "body": "#simulate device_blocked",
+                    "device": stopped["data"]["id"],
+                },
+                {"phone": "nobody", "body": "rejected"},
+            ],
+            "device": caller.installation.devices[0],
+        },
+    )
 
 
 async def command(installation: Installation, amqp_url: str) -> None:
@@ -131,25 +139,25 @@ async def command(installation: Installation, amqp_url: str) -> None:
     add = await installation.processes.do("upstream", "add", "guest", str(installation.account))
     assert add.code == 0, add
     body = {"account": installation.account, "phone": "0123456789", "body": "by AMQP"}
+    await publish(amqp_url, SEND_TYPE, orjson.dumps(body))
+    await nonsense(amqp_url)
+
+
+async def nonsense(amqp_url: str) -> None:
+    """What is no command."""
+    await publish(amqp_url, "nonsense", b"?")
+
+
+async def publish(amqp_url: str, type_: str, data: bytes) -> None:
+    """As an upstream service would."""
     async with await aio_pika.connect(amqp_url) as connection:
         exchange = await (await connection.channel()).get_exchange("hantar.commands")
-        for type_, data in ((SEND_TYPE, orjson.dumps(body)), ("nonsense", b"?")):
-            message = aio_pika.Message(
-                data,
-                content_type="application/json",
-                type=type_,
-                message_id=f"sre-{type_}",
-                user_id="guest",
-                delivery_mode=2,
-            )
-            await exchange.publish(message, routing_key="message.send")
-
-
-async def until_seen(prometheus: Prometheus, expression: str, *, within_seconds: float) -> bool:
-    """Whether the query has a series that is not zero by then."""
-    deadline = asyncio.get_running_loop().time() + within_seconds
-    while asyncio.get_running_loop().time() < deadline:
-        if any(float(each["value"][1]) for each in await prometheus.query(expression)):
-            return True
-        await asyncio.sleep(0.5)
-    return False
+        message = aio_pika.Message(
+            data,
+            content_type="application/json",
+            type=type_,
+            message_id=f"sre-{type_}",
+            user_id="guest",
+            delivery_mode=2,
+        )
+        await exchange.publish(message, routing_key="message.send")

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -112,6 +112,14 @@ class Prometheus:
         answer = await self._get("label/__name__/values")
         return set(answer["data"])
 
+    async def has_seen_all(self, targets: int) -> None:
+        """Return once so many targets answered twice: what counters do from now on is seen."""
+
+        async def look() -> bool:
+            return len(await self.query("sum_over_time(up[1m]) >= 2")) == targets
+
+        await eventually(look, within_seconds=30.0)
+
     async def rule_faults(self) -> dict[str, str]:
         """The rules that cannot be evaluated, with the reason."""
         answer = await self._get("rules")
@@ -142,12 +150,12 @@ class Prometheus:
 @asynccontextmanager
 async def running_prometheus(
     folder: Path,
-    targets: Mapping[str, Sequence[str]],
+    targets: Mapping[str, Mapping[str, str]],
     *,
     rules: Mapping[str, str] | None = None,
     every_seconds: int = 1,
 ) -> AsyncIterator[Prometheus]:
-    """One that scrapes these targets by job, every second, and evaluates these rules."""
+    """One that scrapes the addresses of instances by job, and evaluates these rules."""
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in (rules or {}).items():
         (folder / file).write_text(text)
@@ -156,8 +164,14 @@ async def running_prometheus(
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
         "rule_files": [str(folder / file) for file in rules or {}],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": list(addresses)}]}
-            for job, addresses in targets.items()
+            {
+                "job_name": job,
+                "static_configs": [
+                    {"targets": [address], "labels": {"instance": name}}
+                    for name, address in instances.items()
+                ],
+            }
+            for job, instances in targets.items()
         ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))

@@ -19,6 +19,7 @@ import pytest
 import yarl
 
 from service.core.sealing import new_key
+from service.settings import ROLES
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import Process
 from tests.servers.rabbitmq import RabbitNode
@@ -71,6 +72,10 @@ class World:
     prometheus: Prometheus
     running: dict[str, Process]
     sent: int = field(default=0)
+
+    @property
+    def amqp_url(self) -> str:
+        return self.installation.processes.environment["HANTAR_AMQP_URL"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,9 @@ def simulate(text: str) -> Callable[[World], Awaitable[None]]:
 
 
 async def resume_devices(world: World) -> None:
-    for device in world.installation.devices.values():
-        await world.caller.post(f"/devices/{device}/resume", {})
+    stopped = await world.installation.pool.fetch("SELECT id FROM devices WHERE state = 'error'")
+    for row in stopped:
+        await world.caller.post(f"/devices/{row['id']}/resume", {})
 
 
 async def end_throttling(world: World) -> None:
@@ -161,7 +167,7 @@ async def bind(world: World) -> None:
 
 
 async def _bindings(world: World, method: str) -> None:
-    vhost = yarl.URL(world.installation.processes.environment["HANTAR_AMQP_URL"]).path[1:]
+    vhost = yarl.URL(world.amqp_url).path[1:]
     for shard in world.installation.devices:
         for kind in ("express", "bulk"):
             name = f"dispatch.{shard:02d}.{kind}"
@@ -243,31 +249,40 @@ FAILURES = [
 async def test_ten_failures_are_told_by_the_right_alert(
     installation: Installation, rabbit_node: RabbitNode, tmp_path: Path
 ) -> None:
-    (tmp_path / "secret.key").write_text(f"{new_key()}\n")
+    async with running_world(installation, rabbit_node, tmp_path) as world, under_load(world):
+        await calm(world)
+        report = [await _provoke(world, failure) for failure in FAILURES]
+    sys.stdout.write("\n" + "\n".join(report) + "\n")
+
+
+@asynccontextmanager
+async def running_world(
+    installation: Installation, rabbit_node: RabbitNode, folder: Path
+) -> AsyncIterator[World]:
+    """A process of each role with a million credits, and a Prometheus that looks at them."""
+    (folder / "secret.key").write_text(f"{new_key()}\n")
     installation.processes.environment |= {
         "HANTAR_WEBHOOK_ALLOW": "127.0.0.0/8",
-        "HANTAR_SECRET_KEY_FILE": str(tmp_path / "secret.key"),
+        "HANTAR_SECRET_KEY_FILE": str(folder / "secret.key"),
     }
-    await installation.pool.execute("SELECT 1")
-    roles = ("ingress", "dispatcher", "recorder", "intake")
-    started = dict(zip(roles, await installation.run(*roles), strict=True))
-    ops = [(await process.ready())[1].removeprefix("http://") for process in started.values()]
+    started = dict(zip(ROLES, await installation.run(*ROLES), strict=True))
+    ops = {
+        role: (await process.ready())[1].removeprefix("http://")
+        for role, process in started.items()
+    }
     grant = await installation.processes.do(
         "credits", "grant", str(installation.account), "1000000"
     )
     assert grant.code == 0, grant
-    rules = {file: scaled(file, FACTOR, LIMITS) for file in RULE_FILES}
     async with (
         calling(installation, started["ingress"]) as caller,
         running_prometheus(
-            tmp_path / "prometheus", {"hantar": ops, "rabbitmq": [rabbit_node.metrics]}, rules=rules
+            folder / "prometheus",
+            {"hantar": ops, "rabbitmq": {"rabbitmq": rabbit_node.metrics}},
+            rules={file: scaled(file, FACTOR, LIMITS) for file in RULE_FILES},
         ) as prometheus,
     ):
-        world = World(installation, rabbit_node, caller, prometheus, started)
-        async with under_load(world):
-            await _calm(world)
-            report = [await _provoke(world, failure) for failure in FAILURES]
-    sys.stdout.write("\n" + "\n".join(report) + "\n")
+        yield World(installation, rabbit_node, caller, prometheus, started)
 
 
 @asynccontextmanager
@@ -303,7 +318,7 @@ async def _provoke(world: World, failure: Failure) -> str:
     others = firing.keys() - {failure.alert} - failure.along - LINGERING
     await failure.mend(world)
     assert not others, f"{failure.name}: {others} too"
-    await _calm(world)
+    await calm(world)
     came = ", ".join(sorted(firing.keys() - {failure.alert} - LINGERING)) or "nothing else"
     return (
         f"{failure.name:22} {failure.alert:30} after {seen[failure.alert]:4.1f} s, with {came}: "
@@ -311,7 +326,8 @@ async def _provoke(world: World, failure: Failure) -> str:
     )
 
 
-async def _calm(world: World) -> None:
+async def calm(world: World) -> None:
+    """Return once no alert fires any more."""
     deadline = time.monotonic() + HEAL_SECONDS
     while firing := (await world.prometheus.firing()).keys() - LINGERING:
         assert time.monotonic() < deadline, f"still fires: {firing}"

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from deploy.grafana.__main__ import BOARDS
+from deploy.grafana.overview import OVERVIEW
 from deploy.grafana.panels import COLUMNS, Board, rendered
 from tests.sre.boards import FOLDER, boards, queries
+from tests.sre.drawing import LINES
 from tests.sre.prometheus import alerts, expressions
 
 TELEMETRY = Path(__file__).parents[2] / "service/telemetry"
-UNITS = {"short", "none", "s", "bytes", "ops", "mps", "reqps", "percentunit"}
+UNITS = {"short", "none", "s", "dtdurations", "bytes", "ops", "mps", "reqps", "percentunit"}
 SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
 NAME = re.compile(r"\b(hantar_\w+)")
 
@@ -52,6 +54,13 @@ def test_every_panel_explains_itself_and_has_its_place(name: str) -> None:
             or other["y"] + other["h"] <= one["y"]
         )
         assert apart, (one, other)
+
+
+def test_the_overview_fits_a_screen_and_each_alert_turns_one_of_its_rows_red() -> None:
+    panels = boards()["hantar-overview.json"]["panels"]
+    assert max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) <= LINES
+    lit = [alert for row in OVERVIEW.rows for alert in row.alerts]
+    assert sorted(lit) == sorted(alerts())
 
 
 def names(texts: list[str]) -> set[str]:

@@ -100,7 +100,7 @@ SELECT
     count(*) FILTER (WHERE state = 'idle') AS idle,
     count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction,
     count(*) FILTER (WHERE wait_event_type = 'Lock') AS locks,
-    COALESCE(EXTRACT(epoch FROM max(now() - xact_start)), 0)::double precision AS transaction_seconds,
+    GREATEST(0, EXTRACT(epoch FROM max(now() - xact_start)))::double precision AS transaction_seconds,
     current_setting('max_connections')::integer AS most,
     pg_database_size(current_database()) AS bytes,
     COALESCE((SELECT max(n_dead_tup) FROM pg_stat_user_tables), 0) AS dead_rows
