@@ -1,0 +1,38 @@
+"""What is known of persons before they are called: whether they wrote, whether they are refused.
+
+Source: Meta's page on customer service windows. A text goes only to who wrote within 24 hours;
+to others only approved templates go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from drivers.meta.errors import code_of
+
+TIMEOUT_SECONDS = 5.0
+#: A little less than a day, as a message takes a moment to arrive there.
+_KNOWN = """
+SELECT n.phone, h.code, c.heard_at IS NOT NULL AS window_open
+FROM unnest($2::text[]) AS n (phone)
+LEFT JOIN conversations c ON c.device_id = $1 AND c.phone = n.phone
+    AND c.heard_at > now() - interval '24 hours' + interval '10 seconds'
+LEFT JOIN holds h ON h.device_id = $1 AND h.name = 'refused:' || n.phone AND h.hold_until > now()
+"""
+
+
+class Person(NamedTuple):
+    """Whether they may be sent a text, and the code for which Meta would refuse whatever it is."""
+
+    window_open: bool
+    refused: int | None
+
+
+async def known(pool: Any, device_id: int, phones: Sequence[str]) -> dict[str, Person]:
+    """What this device knows of each of these."""
+    rows = await pool.fetch(_KNOWN, device_id, phones, timeout=TIMEOUT_SECONDS)
+    return {
+        row["phone"]: Person(row["window_open"], code_of(row["code"]) if row["code"] else None)
+        for row in rows
+    }
