@@ -77,6 +77,8 @@ class Failed:
     code: str
     detail: str
     scope: Scope = Scope.MESSAGE
+    #: for so long the driver can tell without a call that this recipient is refused
+    known_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,23 @@ class Rule:
     scope: Scope
     action: Action
     sentence: str
-    #: None: the engine's own back-off
+    #: None: the engine's own back-off; of a recipient refused for good, how long that is known
     after_seconds: float | None = None
     #: whether the try counts towards the bound on attempts
     counts: bool = False
     #: whether the device's rate is cut
     slows: bool = False
 
+    @property
+    def known_seconds(self) -> float | None:
+        """How long a recipient is known to be refused, if at all."""
+        lasts = self.action is Action.FAIL and self.scope is Scope.RECIPIENT
+        return self.after_seconds if lasts else None
+
     def outcome(self, note: str = "") -> Retry | Failed:
         """The decision on a message that met it; the note goes behind the sentence."""
         if self.action is Action.FAIL:
-            return Failed(self.name, f"{self.sentence}{note}", self.scope)
+            return Failed(self.name, f"{self.sentence}{note}", self.scope, self.known_seconds)
         return Retry(
             self.name,
             self.after_seconds,
@@ -151,11 +159,13 @@ class Report(Protocol):
 class Holds:
     """What else waits because of a callback, for so many seconds; None: until it is resumed.
 
-    What waits for a template without an end is the campaign that sends it.
+    What waits for a template without an end is the campaign that sends it. A recipient that is
+    `refused` does not wait: for so long the driver can tell so without a call.
     """
 
     scope: Scope
     seconds: float | None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

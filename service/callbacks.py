@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from drivers.driver import Callback, Called, Inbound, Standing, TemplateStanding
+from drivers.driver import Callback, Called, Holds, Inbound, Standing, TemplateStanding
 from schemas.commands import (
     CALLBACKS_TYPE,
     CallbackItem,
@@ -20,6 +20,7 @@ from schemas.commands import (
 )
 from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.bus.topology import CALLBACKS
+from service.core.lifecycle import REFUSED
 from service.store.group_commit import Closed, GroupCommit
 from service.telemetry import tracing
 
@@ -112,6 +113,10 @@ def _as(kind: type[_Item], item: object) -> _Item:
     return msgspec.convert(item, kind, from_attributes=True)
 
 
+def _scope(holds: Holds) -> str:
+    return REFUSED if holds.refused else holds.scope.value
+
+
 def _status(item: Callback) -> CallbackItem:
     holds = item.holds
     return CallbackItem(
@@ -122,6 +127,6 @@ def _status(item: Callback) -> CallbackItem:
         item.provider_id,
         item.error_code,
         item.error_detail,
-        holds.scope.value if holds else None,
+        _scope(holds) if holds else None,
         holds.seconds if holds else None,
     )

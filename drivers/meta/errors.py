@@ -26,8 +26,10 @@ def _pause(name: str, scope: Scope, sentence: str) -> Rule:
     return Rule(name, scope, Action.PAUSE, sentence)
 
 
-def _fail(name: str, sentence: str, scope: Scope = _M) -> Rule:
-    return Rule(name, scope, Action.FAIL, sentence)
+def _fail(
+    name: str, sentence: str, scope: Scope = _M, *, known_seconds: float | None = None
+) -> Rule:
+    return Rule(name, scope, Action.FAIL, sentence, known_seconds)
 
 
 _TOKEN = _pause(
@@ -92,6 +94,8 @@ RULES: dict[int, Rule] = {
         "undeliverable",
         "The number is not on WhatsApp, or its app is too old or its terms not accepted.",
         _R,
+        # Resellers advise a month; but an app is updated, and terms are accepted, sooner.
+        known_seconds=7 * _DAY,
     ),
     131030: _fail(
         "not_in_test_list", "The app is in test mode, and this recipient is not on its list.", _R
@@ -151,6 +155,15 @@ RULES: dict[int, Rule] = {
     135000: _retry("generic_error", "Meta had a fault without a reason; tried a few times."),
     137000: _retry("identity_mismatch", "The person's identity key has changed; tried again."),
 }
+
+
+#: By their names the codes whose refusals are remembered.
+_REMEMBERED = {rule.name: code for code, rule in RULES.items() if rule.known_seconds is not None}
+
+
+def code_of(name: str) -> int | None:
+    """The code by the name of its rule, where a recipient who met it is remembered."""
+    return _REMEMBERED.get(name)
 
 
 def rule_of(code: int) -> Rule:

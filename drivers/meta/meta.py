@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
-from drivers.driver import Host, Report, Send
+from drivers.driver import Failed, Host, Report, Send
 from drivers.meta.answers import NO_ANSWER, Codes, outcome_by, outcome_of
 from drivers.meta.calls import Calls, NoAnswer, NotAllowed, NotSent
 from drivers.meta.errors import rule_of
 from drivers.meta.marks import mark
 from drivers.meta.payloads import Choice, choose, payload
+from drivers.meta.persons import known
 from drivers.meta.standings import Named, Standings, blocked
-from drivers.meta.windows import open_windows
 
 log = structlog.get_logger(__name__)
 
@@ -50,17 +51,20 @@ class Meta:
             return
         calls = self._calls_of(token)
         path = f"/{self._version}/{number}/messages"
+        device_id = batch[0].device_id
+        persons = await known(self._host.pool, device_id, list({send.phone for send in batch}))
         # Without webhooks nobody here hears what persons write.
-        heard = await self._windows(batch) if device.get("app_secret") else None
+        hears = bool(device.get("app_secret"))
         choices = {
-            send.message_id: choose(send, None if heard is None else send.phone in heard)
+            send.message_id: choose(send, persons[send.phone].window_open if hears else None)
             for send in batch
         }
-        refused = await self._blocked(batch[0].device_id, choices.values())
+        blocked = await self._blocked(device_id, choices.values())
         tasks = []
         for send in batch:
             choice = choices[send.message_id]
-            code = refused.get(choice.named) if choice.named else choice.refused
+            code = blocked.get(choice.named) if choice.named else choice.refused
+            code = persons[send.phone].refused or code
             if code is not None:
                 _refuse(send, report, code)
             else:
@@ -85,11 +89,6 @@ class Meta:
     async def _blocked(self, device_id: int, choices: Iterable[Choice]) -> dict[Named, int]:
         named = {choice.named for choice in choices if choice.named is not None}
         return await blocked(self._host.pool, device_id, sorted(named)) if named else {}
-
-    async def _windows(self, batch: Sequence[Send]) -> set[str]:
-        return await open_windows(
-            self._host.pool, batch[0].device_id, list({send.phone for send in batch})
-        )
 
     async def _send_one(
         self, calls: Calls, path: str, send: Send, body: bytes, report: Report
@@ -119,6 +118,9 @@ class Meta:
 
 
 def _refuse(send: Send, report: Report, code: int) -> None:
-    """What Meta would answer, without asking it."""
+    """What Meta would answer, without asking it; that it was not asked prolongs nothing."""
     if report.begin(send):
-        report.done(send, outcome_by(rule_of(code), code))
+        outcome = outcome_by(rule_of(code), code)
+        if isinstance(outcome, Failed):
+            outcome = replace(outcome, known_seconds=None)
+        report.done(send, outcome)

@@ -64,6 +64,8 @@ def _holds(rule: Rule) -> Holds | None:
         return None
     if rule.action is Action.HOLD:
         return Holds(rule.scope, rule.after_seconds)
+    if rule.known_seconds is not None:
+        return Holds(rule.scope, rule.known_seconds, refused=True)
     if rule.action is Action.FAIL and rule.scope is not Scope.TEMPLATE:
         return None
     return Holds(rule.scope, None)

@@ -32,11 +32,15 @@ RANK = {status: rank for rank, status in enumerate(Status)}
 _SENT_OR_BETTER = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 
 
+#: The scope of a hold that keeps nothing waiting: it is known that the recipient is refused.
+REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What else has to wait, as an answer concerned more than its message."""
 
-    #: recipient, template, device, credential or account
+    #: recipient, template, device, credential or account; or REFUSED
     scope: str
     #: None: until somebody resumes the devices, or with a template the campaign
     until: datetime | None

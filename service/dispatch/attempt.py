@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
 from service import failpoints
-from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Hold, Status
+from service.core.lifecycle import LONGEST_TEXT_CHARS, REFUSED, Change, Hold, Status
 from service.core.pacing import Pacer
 from service.core.retry import GiveUp, decide
 from service.core.text import storable
@@ -131,11 +131,9 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
     match outcome:
         case Sent(provider_id):
             return _change(claimed, Status.SENT, now, provider_id=_clean(provider_id)), None
-        case Failed(code, detail, scope):
+        case Failed(code, detail):
             change = _change(claimed, Status.FAILED, now, code=code, detail=detail)
-            if scope is Scope.TEMPLATE:
-                change = replace(change, hold=Hold(scope, None, _clean(code)))
-            return change, None
+            return replace(change, hold=_hold_after(outcome, now)), None
         case Unconfirmed(code):
             return _change(claimed, Status.UNCONFIRMED, now, code=code), None
         case Retry(code, after_seconds, scope, counts):
@@ -164,6 +162,14 @@ def change_after(plan: Planned, outcome: Outcome) -> tuple[Change, float | None]
                 hold=_hold(outcome, until),
             )
             return change, decision.after_seconds if wide else None
+
+
+def _hold_after(failed: Failed, now: datetime) -> Hold | None:
+    if failed.scope is Scope.TEMPLATE:
+        return Hold(failed.scope, None, _clean(failed.code))
+    if failed.known_seconds is not None:
+        return Hold(REFUSED, now + timedelta(seconds=failed.known_seconds), _clean(failed.code))
+    return None
 
 
 def _hold(retry: Retry, until: datetime) -> Hold | None:

@@ -24,6 +24,10 @@ async def hold(
     connection: Connection, changes: Sequence[Change], moved: Sequence[asyncpg.Record]
 ) -> list[Entry]:
     """Note the holds of changes that took effect, in their transaction; its events."""
+    # A message may reach one of the devices of a person after another could not show it.
+    reached = [row for row in moved if row["old_status"] == "failed"]
+    if reached:
+        await record.reached(connection, [(row["device_id"], row["phone"]) for row in reached])
     holding = [change for change in changes if change.hold is not None]
     if not holding:
         return []

@@ -98,6 +98,15 @@ async def hold(connection: Connection, holds: Sequence[tuple[int, Hold]]) -> Non
     )
 
 
+async def reached(connection: Connection, persons: Sequence[tuple[int, str]]) -> None:
+    """These phones, each with its device, are refused no more."""
+    await connection.execute(
+        _SQL["reached"],
+        [device_id for device_id, _ in persons],
+        [phone for _, phone in persons],
+    )
+
+
 async def devices_in_scope(connection: Connection, device_id: int, scope: str) -> list[int]:
     """The device, with wider scopes those of its driver under the same credential or account."""
     rows = await connection.fetch(_SQL["devices_in_scope"], device_id, scope)

@@ -13,7 +13,11 @@ RETURNING i.id, i.account_id, i.device_id, i.phone, i.provider_id,
         AS contact_id
 
 -- name: hear
--- Note when these persons wrote to these devices last.
+-- Note when these persons wrote to these devices last; none of them is refused any more.
+WITH reached AS (
+    DELETE FROM holds h USING unnest($1::bigint[], $2::text[]) AS n (device_id, phone)
+    WHERE h.device_id = n.device_id AND h.name = 'refused:' || n.phone
+)
 INSERT INTO conversations AS c (device_id, phone, heard_at)
 SELECT n.device_id, n.phone, max(n.at)
 FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS n (device_id, phone, at)

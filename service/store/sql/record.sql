@@ -131,10 +131,12 @@ RETURNING id
 
 -- name: hold
 -- Let wait what is in the scope of these messages' answers: a recipient or a template of a device,
--- a device, those of one credential, or an account. What ends later stays as it is.
+-- a device, those of one credential, or an account. What ends later stays as it is. That a
+-- recipient is refused holds nothing; drivers ask for it before they call.
 WITH wanted AS MATERIALIZED (
     SELECT m.account_id, m.device_id, n.scope, n.until, n.code,
         CASE n.scope WHEN 'recipient' THEN m.phone
+            WHEN 'refused' THEN 'refused:' || m.phone
             WHEN 'template' THEN 'template:' || m.template_id END AS name
     FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[])
         AS n (id, scope, until, code)
@@ -158,6 +160,11 @@ WITH wanted AS MATERIALIZED (
 UPDATE accounts a SET hold_until = GREATEST(a.hold_until, w.until)
 FROM (SELECT account_id, max(until) AS until FROM wanted WHERE scope = 'account' GROUP BY 1) w
 WHERE a.id = w.account_id
+
+-- name: reached
+-- These recipients of these devices are refused no more.
+DELETE FROM holds h USING unnest($1::bigint[], $2::text[]) AS n (device_id, phone)
+WHERE h.device_id = n.device_id AND h.name = 'refused:' || n.phone
 
 -- name: devices_in_scope
 -- The device, with the scope `credential` all that speak under the same one, or with the scope
