@@ -271,6 +271,8 @@ def _events(report: Report, evidence: Evidence, rows: Mapping[int, Line]) -> Non
         if row is None or row["account_id"] != event["account"]:
             foreign.append(event["id"])
     report.found("I5 one number, two events", changed)
+    late = [(id_, list(heard)) for id_, heard in seen.items() if list(heard) != sorted(heard)]
+    report.found("I5 heard for the first time after a later one", late)
     report.found("I6 events of an unknown message or of another account", foreign)
     backwards: list[Any] = []
     missing: list[Any] = []

@@ -82,6 +82,7 @@ BROKEN: dict[str, Callable[[Evidence], None]] = {
     "I4 device": lambda e: _crowd(e),
     "I5 status went back": lambda e: _set(e, "events", 1, status="unconfirmed"),
     "I5 one number": lambda e: _set(e, "events", 1, seq=1),
+    "I5 heard": lambda e: setattr(e, "events", e.events[::-1]),
     "I6 events": lambda e: _set(e, "events", 0, account=4),
     "I7 rows nobody": lambda e: _set(e, "client", 1, status=402, ids=[]),
     "I7 sent and unknown": lambda e: _set(e, "calls", 0, id=2),

@@ -91,6 +91,10 @@ TABLE = [
     At(
         "F70e", "a commit in three of the recorder is lost", RECORDER, "record.committed=raise%.3/2"
     ),
+    At("F70f", "recorder killed before events go out", RECORDER, "events.before_publish=kill@5"),
+    At("F70g", "recorder killed with events out, still there", RECORDER, "events.confirmed=kill@5"),
+    At("F70h", "recorder killed when events are noted", RECORDER, "events.noted=kill@5"),
+    At("F70i", "every third confirm of events is lost", RECORDER, "events.confirmed=raise%.3/7"),
 ]
 for row in TABLE:
     add(Case(row.number, row.what, row.run))
