@@ -224,8 +224,19 @@ class TemplateStanding:
     sendable: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What a provider said that nothing here reads, in its own form, as a device heard it."""
+
+    device_id: int
+    #: lower-case letters, digits and _
+    kind: str
+    body: str
+    at: datetime
+
+
 #: What a driver is called back with.
-Called = Callback | Inbound | Standing | TemplateStanding
+Called = Callback | Inbound | Standing | TemplateStanding | Unread
 
 
 async def _no_settings(_: int) -> Mapping[str, str]:

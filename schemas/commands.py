@@ -83,6 +83,15 @@ class TemplateItem(msgspec.Struct, omit_defaults=True):
     sendable: bool = False
 
 
+class UnreadItem(msgspec.Struct, omit_defaults=True):
+    """What a provider said that nothing reads."""
+
+    device_id: int
+    kind: str
+    body: str
+    at: datetime
+
+
 class Callbacks(msgspec.Struct, omit_defaults=True):
     """What a driver was called back with, durable before the provider gets its answer."""
 
@@ -90,3 +99,4 @@ class Callbacks(msgspec.Struct, omit_defaults=True):
     inbound: list[InboundItem] = []
     standings: list[StandingItem] = []
     templates: list[TemplateItem] = []
+    unread: list[UnreadItem] = []

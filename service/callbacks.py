@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from drivers.driver import Callback, Called, Holds, Inbound, Standing, TemplateStanding
+from drivers.driver import Callback, Called, Holds, Inbound, Standing, TemplateStanding, Unread
 from schemas.commands import (
     CALLBACKS_TYPE,
     CallbackItem,
@@ -17,6 +17,7 @@ from schemas.commands import (
     InboundItem,
     StandingItem,
     TemplateItem,
+    UnreadItem,
 )
 from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.bus.topology import CALLBACKS
@@ -31,7 +32,7 @@ GROUP_LIMIT = 250
 #: What is not on the bus by then is still owed by who said it.
 CLOSE_SECONDS = 3.0
 
-_Item = TypeVar("_Item", StandingItem, TemplateItem)
+_Item = TypeVar("_Item", StandingItem, TemplateItem, UnreadItem)
 
 
 class CallbackRelay:
@@ -106,6 +107,8 @@ def _others(called: Sequence[Called]) -> Callbacks:
                 batch.standings.append(_as(StandingItem, item))
             case TemplateStanding():
                 batch.templates.append(_as(TemplateItem, item))
+            case Unread():
+                batch.unread.append(_as(UnreadItem, item))
     return batch
 
 

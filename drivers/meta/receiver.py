@@ -16,6 +16,7 @@ from drivers.driver import (
     NotGenuine,
     Standing,
     TemplateStanding,
+    Unread,
 )
 from drivers.meta.answers import Codes
 from drivers.meta.marks import read_mark
@@ -78,9 +79,10 @@ class MetaReceiver:
         for id_, settings in believed.items():
             numbers[settings.get("phone_number_id", "")].append(id_)
         news = news_in(document)
-        for kind in news.others:
-            metrics.META_WEBHOOKS.labels(kind if kind in _KINDS else "other").inc()
         found: list[Called] = []
+        for other in news.others:
+            metrics.META_WEBHOOKS.labels(other.kind if other.kind in _KINDS else "other").inc()
+            found.append(Unread(min(believed), other.kind, other.text, other.at))
         for status in news.statuses:
             found += self._statuses(status, numbers[status.phone_number_id])
         for inbound in news.inbound:

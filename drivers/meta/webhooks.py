@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,11 @@ STATUSES = {
     "failed": Status.FAILED,
 }
 _SCHEME = "sha256="
+_FIELD = re.compile(r"[a-z0-9_]{1,50}")
+#: Of a part that nothing is done about so much is kept.
+OTHER_LIMIT_BYTES = 16 * 1024
+#: Digits of a phone and some to spare; what is longer is none.
+_PHONE = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 class NotReadable(Exception):
@@ -109,15 +115,29 @@ class QualityNews:
         return "RED" if self.event == "FLAGGED" else None
 
 
+@dataclass(frozen=True, slots=True)
+class OtherNews:
+    """A part that nothing is done about, of a kind that is unknown or in a form that is."""
+
+    kind: str
+    part: object
+    at: datetime
+
+    @property
+    def text(self) -> str:
+        """The part as JSON, cut where it is long."""
+        return orjson.dumps(self.part)[:OTHER_LIMIT_BYTES].decode(errors="ignore")
+
+
 @dataclass(slots=True)
 class News:
-    """All that one webhook holds; `others` are the kinds nothing is done about."""
+    """All that one webhook holds; `others` is what nothing is done about."""
 
     statuses: list[StatusNews] = field(default_factory=list)
     inbound: list[InboundNews] = field(default_factory=list)
     templates: list[TemplateNews] = field(default_factory=list)
     quality: list[QualityNews] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
+    others: list[OtherNews] = field(default_factory=list)
 
 
 def signed_by(body: bytes, signature: str | None, app_secrets: Iterable[str]) -> bool:
@@ -160,13 +180,13 @@ def news_in(document: dict[str, Any]) -> News:
     for kind, value, at in _changes(document):
         number = _number(value)
         if kind == "messages" and number is not None:
-            _messages(news, number, value)
+            _messages(news, number, value, at)
         elif kind == "message_template_status_update" and (template := _template(value, at)):
             news.templates.append(template)
         elif kind == "phone_number_quality_update" and (quality := _quality(value, at)):
             news.quality.append(quality)
         else:
-            news.others.append(kind)
+            news.others.append(OtherNews(kind, value, at))
     return news
 
 
@@ -185,12 +205,12 @@ def _quality(value: dict[str, Any], at: datetime) -> QualityNews | None:
     return QualityNews(phone, event, limit, at) if phone and event else None
 
 
-def _messages(news: News, number: str, value: dict[str, Any]) -> None:
+def _messages(news: News, number: str, value: dict[str, Any], heard_at: datetime) -> None:
     for item in _dicts(value.get("statuses")):
         status = STATUSES.get(str(item.get("status")))
         at, provider_id = _time(item.get("timestamp")), _id(item.get("id"))
         if status is None or at is None or provider_id is None:
-            news.others.append("status")
+            news.others.append(OtherNews("status", item, heard_at))
             continue
         mark = item.get("biz_opaque_callback_data")
         code = _code(item) if status is Status.FAILED else None
@@ -198,8 +218,8 @@ def _messages(news: News, number: str, value: dict[str, Any]) -> None:
     for item in _dicts(value.get("messages")):
         at, provider_id = _time(item.get("timestamp")), _id(item.get("id"))
         sender = str(item.get("from", ""))
-        if at is None or provider_id is None or not (sender.isascii() and sender.isdigit()):
-            news.others.append("message")
+        if at is None or provider_id is None or not _PHONE.fullmatch(sender):
+            news.others.append(OtherNews("message", item, heard_at))
             continue
         kind = _kind(item)
         news.inbound.append(InboundNews(number, provider_id, f"+{sender}", _text(item), at, kind))
@@ -212,7 +232,12 @@ def _changes(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], da
         at = min(_time(entry.get("time")) or now, now)
         for change in _dicts(entry.get("changes")):
             value = change.get("value")
-            yield str(change.get("field")), value if isinstance(value, dict) else {}, at
+            yield _field(change), value if isinstance(value, dict) else {}, at
+
+
+def _field(change: dict[str, Any]) -> str:
+    found = change.get("field")
+    return found if isinstance(found, str) and _FIELD.fullmatch(found) else "other"
 
 
 def _dicts(found: object) -> Iterator[dict[str, Any]]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import click
 import msgspec
 
-from service.cli.database import KEY_FILE, database_address
+from service.cli.database import database_address
 from service.cli.doctor_broker import check_broker
 from service.cli.doctor_database import check_database
 from service.cli.findings import Finding, failed, ok, warning
+from service.cli.key_file import key_file, read_seal
 from service.cli.resources import as_json
-from service.core.sealing import Seal, read_keys
+from service.core.sealing import Seal
 from service.settings import Settings, SettingsError, load, misspelt
 
 _SIGNS = {"ok": ("ok", "green"), "warning": ("look", "yellow"), "failed": ("FAILED", "red")}
@@ -59,13 +59,12 @@ async def examine() -> list[Finding]:
 
 
 def _seal(settings: Settings) -> tuple[Seal, Finding | None]:
-    given = settings.secret_key_file
-    file = given or (settings.data_dir / KEY_FILE if settings.embedded else None)
+    file = key_file(settings)
     if file is None:
         advice = "make one (deploy/README.md) before secrets of devices are set"
         return Seal([]), warning("key file", "HANTAR_SECRET_KEY_FILE is not set", advice)
     try:
-        return Seal(read_keys(Path(file).read_text("ascii"))), ok("key file", "readable")
+        return read_seal(file), ok("key file", "readable")
     except (OSError, ValueError) as error:
         advice = "restore it from where it is kept safe: without it no secret opens"
         return Seal([]), failed("key file", f"{file}: {error}", advice)

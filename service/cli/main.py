@@ -8,6 +8,7 @@ from service.cli.accounts import account, key
 from service.cli.credits import credit
 from service.cli.dead import dead
 from service.cli.device_qr import device_qr
+from service.cli.device_unread import device_unread
 from service.cli.devices import device
 from service.cli.doctor import doctor
 from service.cli.events import events
@@ -49,6 +50,7 @@ main.add_command(key)
 main.add_command(credit)
 main.add_command(device)
 device.add_command(device_qr)
+device.add_command(device_unread)
 main.add_command(messages)
 main.add_command(upstream)
 main.add_command(dead)

@@ -19,6 +19,7 @@ from service.core.text import storable
 from service.record.inbound import Inbound
 from service.record.recorder import Recorder
 from service.record.standing import Standings
+from service.record.unread import UnreadKept
 from service.store.pool import CONFLICTS, UNAVAILABLE
 from service.telemetry import tracing
 
@@ -37,12 +38,18 @@ class CallbackConsumer:
     """Applies callbacks from the bus; a delivery is acked once its changes are committed."""
 
     def __init__(
-        self, bus: Bus, recorder: Recorder, inbound: Inbound, standings: Standings
+        self,
+        bus: Bus,
+        recorder: Recorder,
+        inbound: Inbound,
+        standings: Standings,
+        unread: UnreadKept,
     ) -> None:
         self._bus = bus
         self._recorder = recorder
         self._inbound = inbound
         self._standings = standings
+        self._unread = unread
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
@@ -76,6 +83,8 @@ class CallbackConsumer:
             await _until_written(
                 lambda: self._standings.take(callbacks.standings, callbacks.templates)
             )
+        if callbacks.unread:
+            await _until_written(lambda: self._unread.take(callbacks.unread))
         if changes:
             await self._recorder.put(changes)
         failpoints.hit("callbacks.recorded")

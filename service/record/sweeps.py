@@ -12,7 +12,7 @@ from service import failpoints
 from service.core.lifecycle import Change, Status
 from service.record.recorder import Recorder
 from service.relay import Relay
-from service.store import events, inbound, sweeps
+from service.store import events, inbound, sweeps, unread
 from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
 from service.telemetry import metrics
 
@@ -105,6 +105,7 @@ class Sweeps:
         await sweeps.drop_conversations(self._pool)
         await sweeps.forget_recipients(self._pool)
         await inbound.forget(self._pool)
+        await unread.forget(self._pool)
         await events.forget(self._pool)
 
     async def _partitions(self) -> None:

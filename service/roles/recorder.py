@@ -14,6 +14,7 @@ from service.record.mails import Mails
 from service.record.sampler import Sampler
 from service.record.standing import Standings
 from service.record.sweeps import Sweeps
+from service.record.unread import UnreadKept
 from service.record.webhook_calls import WebhookCalls
 from service.record.webhook_feed import WebhookFeed
 from service.record.webhooks import Webhooks
@@ -35,14 +36,17 @@ async def start_webhooks(process: Process) -> None:
 async def start_recorder(process: Process) -> None:
     """Takes in what drivers report and what the broker refused, and sweeps."""
     pool, stops = process.pool, process.stops
+    words = Words(process.seal)
     inbound = Inbound(
         pool,
         process.relay,
-        Words(process.seal),
+        words,
         OptOutWords(process.settings.all_opt_out_words),
         keeps_text=process.settings.inbound_text == "encrypted",
     )
-    callbacks = CallbackConsumer(process.bus, process.recorder, inbound, Standings(pool))
+    callbacks = CallbackConsumer(
+        process.bus, process.recorder, inbound, Standings(pool), UnreadKept(pool, words)
+    )
     await callbacks.start()
     stops.add("callbacks", callbacks.close)
     dead = DeadCommands(process.bus, pool)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -13,7 +15,9 @@ from click.testing import CliRunner
 
 from service.cli import main
 from service.core.keys import key_hash
-from service.store import accounts
+from service.core.sealing import Seal, new_key, read_keys
+from service.core.words import Words
+from service.store import accounts, unread
 from service.store.pool import Pool
 from tests.acceptance.processes import Done, Processes
 from tests.database import SHARDS
@@ -98,6 +102,28 @@ async def test_an_account_is_made_ready_to_send(hantar: Processes) -> None:
         {"balance": 500, "reserved": 0},
         [],
     ]
+
+
+async def test_what_a_provider_said_that_nothing_reads_is_shown(
+    hantar: Processes, pool: Pool, tmp_path: Path
+) -> None:
+    account = await make_account(pool)
+    keys = tmp_path / "keys"
+    keys.write_text(f"{new_key()}\n")
+    body = Words(Seal(read_keys(keys.read_text()))).close('{"id":7}')
+    at = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    for _ in range(2):
+        await unread.keep(pool, [unread.Kept(account.device_id, "flows", body, at)])
+    [table, known, none] = (
+        await do_all(hantar, "device unread", "device unread --json", f"device unread {NO_ID}")
+    ).values()
+    assert "flows" in table.output
+    [row] = known.json
+    assert (row["kind"], row["count"], row["body"]) == ("flows", 2, None), "there is no key"
+    assert none.output == "none\n"
+    hantar.environment["HANTAR_SECRET_KEY_FILE"] = str(keys)
+    [[opened]] = await read(hantar, f"device unread {account.device_id}")
+    assert opened == row | {"body": '{"id":7}'}
 
 
 async def test_a_key_works_until_it_is_revoked(hantar: Processes, pool: Pool) -> None:

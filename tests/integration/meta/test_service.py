@@ -59,6 +59,39 @@ async def test_a_message_in_doubt_is_resolved_by_its_callback_and_never_sent_twi
     assert await hantar.drifting() == []
 
 
+@pytest.mark.parametrize(
+    ("statuses", "end", "credit"),
+    [
+        (("sent", "delivered", "read"), "read", "settled"),
+        (("read",), "read", "settled"),
+        (("failed",), "failed", "released"),
+    ],
+)
+async def test_a_status_that_comes_before_the_answer_is_not_lost_by_it(
+    hantar: Hantar,
+    account: Account,
+    cloud: CloudApi,
+    statuses: tuple[str, ...],
+    end: str,
+    credit: str,
+) -> None:
+    cloud.behaviours[PHONE] = Behaviour(statuses=statuses, called_back_first=True)
+    answer = await hantar.post("/messages/send", account, {"phone": PHONE, "body": "Salam"})
+    message_id = answer.json["data"]["id"]
+    await hantar.until(account, message_id, end)
+
+    async def answered() -> bool:
+        # The claim is over once what the call came to is written.
+        return not await hantar.pool.fetchval("SELECT count(*) FROM claims")
+
+    await eventually(answered)
+    message = await hantar.message(account, message_id)
+    assert (message["status"], message["credit"]) == (end, credit)
+    assert message["provider_id"].startswith("wamid.")
+    assert message["attempts"] == len(cloud.journal) == 1
+    assert await hantar.drifting() == []
+
+
 async def test_an_error_under_a_good_status_is_tried_again(
     hantar: Hantar, account: Account, cloud: CloudApi
 ) -> None:

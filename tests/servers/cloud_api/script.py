@@ -39,6 +39,8 @@ class Behaviour:
     latency_seconds: float = 0.0
     #: the callbacks of a message that was taken, in this order
     statuses: tuple[str, ...] = ("sent", "delivered")
+    #: whether the answer comes only once the callbacks were taken
+    called_back_first: bool = False
     #: the Meta code in a `failed` callback
     failure: int = 131026
     #: a text the person writes back after the callbacks

@@ -145,10 +145,11 @@ class CloudApi:
             if await self._post(body, number):
                 return
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _post(self, body: bytes, number: Number) -> bool:
         assert self._client is not None, "start() was called"
@@ -188,7 +189,9 @@ class CloudApi:
             return _error(http, code, "scripted")
         wamid = self._wamid()
         if taken:
-            self._owe(number, message, behaviour, wamid)
+            owed = self._owe(number, message, behaviour, wamid)
+            if behaviour.called_back_first:
+                await asyncio.wait([owed])
         if fault is not None:
             return await self._fault(request, fault, wamid)
         return web.json_response(_accepted(message, wamid))
@@ -202,11 +205,13 @@ class CloudApi:
             return None
         return behaviour.error[1]
 
-    def _owe(self, number: Number, message: Message, behaviour: Behaviour, wamid: str) -> None:
+    def _owe(
+        self, number: Number, message: Message, behaviour: Behaviour, wamid: str
+    ) -> asyncio.Task[None]:
         states = list(behaviour.statuses) * self.repeats
         if self.shuffled:
             self._random.shuffle(states)
-        self._spawn(self._call_back(number, message, behaviour, wamid, states))
+        return self._spawn(self._call_back(number, message, behaviour, wamid, states))
 
     async def _call_back(
         self,

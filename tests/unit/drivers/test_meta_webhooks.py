@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.meta.marks import mark, read_mark
-from drivers.meta.webhooks import NotReadable, news_in, read_document, signed_by
+from drivers.meta.webhooks import (
+    OTHER_LIMIT_BYTES,
+    NotReadable,
+    news_in,
+    read_document,
+    signed_by,
+)
 from service.core.lifecycle import Status
 from tests.servers.cloud_api import Number, sign
 from tests.servers.cloud_api.callbacks import encode, inbound, messages_value, notification, status
@@ -95,8 +101,22 @@ def test_unknown_kinds_are_told_and_harm_nothing() -> None:
     body = body_of(statuses=[odd, good])
     news = news_in(read_document(body))
     assert [item.status for item in news.statuses] == [Status.READ]
-    assert news.others == ["status"]
-    assert news_in(read_document(encode(notification(NUMBER, "flows", {})))).others == ["flows"]
+    [other] = news.others
+    assert (other.kind, orjson.loads(other.text)) == ("status", odd)
+    [other] = news_in(read_document(encode(notification(NUMBER, "flows", {"id": 7})))).others
+    assert (other.kind, other.text) == ("flows", '{"id":7}')
+
+
+@pytest.mark.parametrize("field", ["", "Über", "a" * 51, "a b", "a\n"])
+def test_a_kind_without_a_sound_name_is_another(field: str) -> None:
+    [other] = news_in(read_document(encode(notification(NUMBER, field, {})))).others
+    assert other.kind == "other"
+
+
+def test_of_a_long_part_only_the_beginning_is_kept() -> None:
+    value = {"text": "é" * OTHER_LIMIT_BYTES}
+    [other] = news_in(read_document(encode(notification(NUMBER, "history", value)))).others
+    assert OTHER_LIMIT_BYTES - 4 <= len(other.text.encode()) <= OTHER_LIMIT_BYTES
 
 
 @given(JSON)
