@@ -170,7 +170,10 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A provider's later word on a message; may repeat, arrive late or out of order."""
+    """A provider's later word on a message; may repeat, arrive late or out of order.
+
+    `queued` takes an `Unconfirmed` back: nothing came of the call, and it may be made again.
+    """
 
     message_id: int
     attempt: int
@@ -235,8 +238,20 @@ class Unread:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a device that is linked by a code stands with its phone; the newest word counts."""
+
+    device_id: int
+    #: one of `unlinked`, `linking`, `ready`, `disconnected`, `logged_out`, `incompatible`, `error`
+    state: str
+    at: datetime = field(compare=False)
+    phone: str | None = None
+    reason: str | None = None
+
+
 #: What a driver is called back with.
-Called = Callback | Inbound | Standing | TemplateStanding | Unread
+Called = Callback | Inbound | Standing | TemplateStanding | Unread | Link
 
 
 async def _no_settings(_: int) -> Mapping[str, str]:

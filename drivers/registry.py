@@ -13,12 +13,15 @@ from drivers.simulator.kind import KIND as SIMULATOR
 from drivers.simulator.linking import SimulatorLinking
 from drivers.simulator.simulator import Simulator
 from drivers.wwebjs.kind import KIND as WWEBJS
+from drivers.wwebjs.linking import WwebjsLinking
+from drivers.wwebjs.wwebjs import Wwebjs
 
 DRIVERS: dict[str, Callable[[], Driver]] = {
     "meta": Meta,
     "simulator": Simulator,
+    "wwebjs": Wwebjs,
 }
-#: Their devices, which can be set up before the driver that sends through them is there.
+#: Their devices, as far as they are known while no driver runs.
 KINDS: dict[str, Kind] = {
     "meta": META,
     "simulator": SIMULATOR,
@@ -31,4 +34,5 @@ RECEIVERS: dict[str, Callable[[bytes], Receiver]] = {
 #: How those of them that are linked by a code come to their phones.
 LINKINGS: dict[str, Callable[[LinkHost], Linking]] = {
     "simulator": SimulatorLinking,
+    "wwebjs": WwebjsLinking,
 }

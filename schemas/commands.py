@@ -92,6 +92,16 @@ class UnreadItem(msgspec.Struct, omit_defaults=True):
     at: datetime
 
 
+class LinkItem(msgspec.Struct, omit_defaults=True):
+    """How a device that is linked by a code stands with its phone."""
+
+    device_id: int
+    state: str
+    at: datetime
+    phone: str | None = None
+    reason: str | None = None
+
+
 class Callbacks(msgspec.Struct, omit_defaults=True):
     """What a driver was called back with, durable before the provider gets its answer."""
 
@@ -100,3 +110,4 @@ class Callbacks(msgspec.Struct, omit_defaults=True):
     standings: list[StandingItem] = []
     templates: list[TemplateItem] = []
     unread: list[UnreadItem] = []
+    links: list[LinkItem] = []

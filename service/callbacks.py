@@ -9,12 +9,22 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from drivers.driver import Callback, Called, Holds, Inbound, Standing, TemplateStanding, Unread
+from drivers.driver import (
+    Callback,
+    Called,
+    Holds,
+    Inbound,
+    Link,
+    Standing,
+    TemplateStanding,
+    Unread,
+)
 from schemas.commands import (
     CALLBACKS_TYPE,
     CallbackItem,
     Callbacks,
     InboundItem,
+    LinkItem,
     StandingItem,
     TemplateItem,
     UnreadItem,
@@ -32,7 +42,7 @@ GROUP_LIMIT = 250
 #: What is not on the bus by then is still owed by who said it.
 CLOSE_SECONDS = 3.0
 
-_Item = TypeVar("_Item", StandingItem, TemplateItem, UnreadItem)
+_Item = TypeVar("_Item", StandingItem, TemplateItem, UnreadItem, LinkItem)
 
 
 class CallbackRelay:
@@ -109,6 +119,8 @@ def _others(called: Sequence[Called]) -> Callbacks:
                 batch.templates.append(_as(TemplateItem, item))
             case Unread():
                 batch.unread.append(_as(UnreadItem, item))
+            case Link():
+                batch.links.append(_as(LinkItem, item))
     return batch
 
 

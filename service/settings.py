@@ -145,6 +145,15 @@ class Settings(BaseSettings):
         0, ge=0, le=60_000, description="time before the simulated WhatsApp answers"
     )
 
+    wwebjs_bridge: str = Field(
+        ".hantar/bridge/bridge.sock",
+        pattern=r"^(/|\.|http://[^/]+$)",
+        description="the bridge to linked devices: the path of its socket, or http://host:port",
+    )
+    wwebjs_token_file: str = Field(
+        "", description="file of the bridge's token, for http://host:port"
+    )
+
     @field_validator("roles")
     @classmethod
     def _known_roles(cls, value: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import BytesPayload
+
+from drivers.guarded import Guarded, NoAnswer
 
 #: Getting a connection: name, TCP, TLS, and the wait for a free one.
 CONNECT_SECONDS = 10.0
@@ -31,41 +31,6 @@ class Answered:
 
     status: int
     body: bytes
-
-
-class NotSent(Exception):
-    """Not a byte of the request left: it may be made again."""
-
-
-class NotAllowed(NotSent):
-    """The right to make the request had lapsed."""
-
-
-class NoAnswer(Exception):
-    """The request may have been taken: there is no whole answer that tells."""
-
-
-class _Guarded(BytesPayload):
-    """A body that asks leave in the very moment in which it is written.
-
-    aiohttp holds the headers back until the first bytes of the body: refused here, none of the
-    request has left.
-    """
-
-    def __init__(self, body: bytes, begin: Callable[[], bool]) -> None:
-        super().__init__(body, content_type="application/json")
-        self._begin = begin
-        self.asked = False
-        self.begun = False
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        self.asked = True
-        if not self._begin():
-            raise NotAllowed
-        self.begun = True
-        await super().write_with_length(writer, content_length)
 
 
 class Calls:
@@ -100,18 +65,14 @@ class Calls:
 
         Raises NotSent when nothing of it left, NoAnswer when it may have been taken.
         """
-        guarded = _Guarded(body, begin)
+        guarded = Guarded(body, begin)
         try:
             async with self._session.post(
                 f"{self._base_url}{path}", data=guarded, allow_redirects=False
             ) as response:
                 return Answered(response.status, await _read(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if guarded.begun:
-                raise NoAnswer(type(error).__name__) from None
-            if guarded.asked:
-                raise NotAllowed from None
-            raise NotSent(type(error).__name__) from None
+            raise guarded.failure(error) from None
 
     async def get(self, path: str) -> Answered:
         """The answer to a question, which changes nothing; raises NoAnswer."""

@@ -9,8 +9,9 @@ from dataclasses import replace
 import structlog
 
 from drivers.driver import Failed, Host, Report, Send
+from drivers.guarded import NoAnswer, NotAllowed, NotSent
 from drivers.meta.answers import NO_ANSWER, Codes, outcome_by, outcome_of
-from drivers.meta.calls import Calls, NoAnswer, NotAllowed, NotSent
+from drivers.meta.calls import Calls
 from drivers.meta.errors import rule_of
 from drivers.meta.marks import mark
 from drivers.meta.payloads import Choice, choose, payload

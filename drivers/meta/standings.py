@@ -17,7 +17,8 @@ import orjson
 import structlog
 
 from drivers.driver import Host, Standing
-from drivers.meta.calls import Answered, Calls, NoAnswer
+from drivers.guarded import NoAnswer
+from drivers.meta.calls import Answered, Calls
 
 log = structlog.get_logger(__name__)
 

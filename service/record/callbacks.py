@@ -16,6 +16,7 @@ from service.bus.bus import Bus, Consumer
 from service.bus.delivery import Delivery
 from service.core.lifecycle import LONGEST_TEXT_CHARS, Change, Hold, Status
 from service.core.text import storable
+from service.record.devices import DeviceLinks
 from service.record.inbound import Inbound
 from service.record.recorder import Recorder
 from service.record.standing import Standings
@@ -29,7 +30,7 @@ CALLBACKS_QUEUE = "hantar.callbacks"
 PREFETCH = 200
 RETRY_SECONDS = 1.0
 #: What a provider may say of a message; anything else is refused as poison.
-_REPORTABLE = frozenset({Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED})
+_REPORTABLE = frozenset({Status.QUEUED, Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED})
 _PHONE = re.compile(r"\+[0-9]{1,20}")
 _decode = msgspec.json.Decoder(Callbacks).decode
 
@@ -44,12 +45,14 @@ class CallbackConsumer:
         inbound: Inbound,
         standings: Standings,
         unread: UnreadKept,
+        links: DeviceLinks,
     ) -> None:
         self._bus = bus
         self._recorder = recorder
         self._inbound = inbound
         self._standings = standings
         self._unread = unread
+        self._links = links
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
@@ -85,6 +88,8 @@ class CallbackConsumer:
             )
         if callbacks.unread:
             await _until_written(lambda: self._unread.take(callbacks.unread))
+        if callbacks.links:
+            await _until_written(lambda: self._links.take(callbacks.links))
         if changes:
             await self._recorder.put(changes)
         failpoints.hit("callbacks.recorded")
@@ -115,6 +120,8 @@ def _change(item: CallbackItem) -> Change:
         provider_id=_clean(item.provider_id),
         error_code=_clean(item.error_code),
         error_detail=_clean(item.error_detail),
+        # Nothing came of it, and so it comes up again.
+        reason="behind" if status is Status.QUEUED else None,
         hold=_hold(item),
     )
 

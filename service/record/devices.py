@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import orjson
 
-from schemas.commands import DEVICE_STATE_TYPE
+from schemas.commands import DEVICE_STATE_TYPE, LinkItem
+from service.core.lifecycle import LONGEST_TEXT_CHARS
+from service.core.text import storable
 from service.core.times import rfc3339
 from service.relay import Relay
 from service.store import devices as store
@@ -56,7 +58,7 @@ async def change_state(
 
 
 class DeviceLinks:
-    """Notes which devices have got their phones."""
+    """Notes how devices that are linked by a code stand with their phones."""
 
     def __init__(self, pool: Pool, relay: Relay) -> None:
         self._pool = pool
@@ -67,3 +69,19 @@ class DeviceLinks:
         async with self._pool.acquire() as connection, connection.transaction():
             entries = await change_state(connection, None, device_id, state="ready", phone=phone)
         self._relay.offer(entries or ())
+
+    async def take(self, items: Sequence[LinkItem]) -> None:
+        """What their drivers say, in the order of saying; an older word changes nothing."""
+        for item in sorted(items, key=lambda each: (each.device_id, each.at)):
+            async with self._pool.acquire() as connection, connection.transaction():
+                if not await store.said_of_link(connection, item.device_id, item.at):
+                    continue
+                entries = await change_state(
+                    connection,
+                    None,
+                    item.device_id,
+                    state=item.state,
+                    phone=item.phone,
+                    reason=storable(item.reason, LONGEST_TEXT_CHARS) if item.reason else None,
+                )
+            self._relay.offer(entries or ())

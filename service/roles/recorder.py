@@ -9,6 +9,7 @@ from service.core.mail import read_smtp_url
 from service.core.words import OptOutWords, Words
 from service.record.callbacks import CallbackConsumer
 from service.record.dead import DeadCommands
+from service.record.devices import DeviceLinks
 from service.record.inbound import Inbound
 from service.record.mails import Mails
 from service.record.sampler import Sampler
@@ -45,7 +46,12 @@ async def start_recorder(process: Process) -> None:
         keeps_text=process.settings.inbound_text == "encrypted",
     )
     callbacks = CallbackConsumer(
-        process.bus, process.recorder, inbound, Standings(pool), UnreadKept(pool, words)
+        process.bus,
+        process.recorder,
+        inbound,
+        Standings(pool),
+        UnreadKept(pool, words),
+        DeviceLinks(pool, process.relay),
     )
     await callbacks.start()
     stops.add("callbacks", callbacks.close)

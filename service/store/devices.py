@@ -191,3 +191,8 @@ def _values(device_id: int, device: Device, shards: int) -> tuple[object, ...]:
         orjson.dumps(device.secrets).decode(),
         device.credential,
     )
+
+
+async def said_of_link(connection: Connection, device_id: int, at: datetime) -> bool:
+    """Note when a driver spoke of a device's link; False when it is an older word."""
+    return await connection.fetchval(_SQL["said_of_link"], device_id, at) is not None

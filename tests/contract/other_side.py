@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from aiohttp import web
 
 from drivers.driver import Driver, Host, Send
 from drivers.registry import DRIVERS, RECEIVERS
+from drivers.wwebjs.names import Names
 from service.store.pool import Pool
 from tests.contract.witness import Sink, message
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
+from tests.servers.fake_bridge import FakeBridge, Way, fake_bridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +241,75 @@ async def _meta(pool: Pool) -> AsyncIterator[OtherSide]:
     await side.close()
 
 
+class WwebjsSide:
+    """A bridge of our own on a real socket, with two linked devices."""
+
+    phones = Phones(
+        accepted="+60123456789",
+        refused="+60123456701",
+        throttled="+60123456705",
+        erring="+60123456706",
+        silent="+60123456702",
+        slow="+60123456707",
+        failing_later="+60123456709",
+        replying="+60123456708",
+    )
+    device_id = 7
+    other_device_id = 8
+    _secret = b"the installation's secret"
+
+    def __init__(self, pool: Pool, bridge: FakeBridge) -> None:
+        self._pool = pool
+        self._bridge = bridge
+        names = Names(self._secret)
+        self._names = names
+        for device_id in (self.device_id, self.other_device_id):
+            bridge.link(names.device(device_id), f"+60115551000{device_id}")
+        bridge.ways = {
+            self.phones.refused: Way(answers=[(422, "not_on_whatsapp")] * 9),
+            self.phones.throttled: Way(answers=[(429, "busy")] * 2),
+            self.phones.erring: Way(answers=[(500, "internal")] * 2),
+            self.phones.silent: Way(silent=True, acks=()),
+            self.phones.slow: Way(after_seconds=10.0),
+            self.phones.failing_later: Way(acks=(1, -1)),
+            self.phones.replying: Way(reply="STOP"),
+        }
+
+    async def start_driver(self, sink: Sink) -> Driver:
+        driver = DRIVERS["wwebjs"]()
+        settings = {"bridge": str(self._bridge.socket)}
+        await driver.start(Host(sink, self._pool, settings, secret=self._secret))
+        return driver
+
+    async def received(self) -> list[Received]:
+        # Which try it is, is no business of the bridge's: they are numbered as they came.
+        tries: Counter[int] = Counter()
+        found = []
+        for call in self._bridge.journal:
+            message_id = int(call.id.partition(".")[2])
+            tries[message_id] += 1
+            found.append(Received(message_id, tries[message_id], call.accepted))
+        return found
+
+    @asynccontextmanager
+    async def out_of_reach(self) -> AsyncIterator[None]:
+        await self._bridge.vanish()
+        yield
+        await self._bridge.reappear()
+
+
+@asynccontextmanager
+async def _wwebjs(pool: Pool) -> AsyncIterator[OtherSide]:
+    async with fake_bridge() as bridge:
+        yield WwebjsSide(pool, bridge)
+
+
 #: Each is named for its driver, with its variant after a colon.
 SIDES: dict[str, Callable[[Pool], AbstractAsyncContextManager[OtherSide]]] = {
     "meta": _meta,
     "simulator": partial(_simulator, dedupe="on"),
     "simulator:dedupe-off": partial(_simulator, dedupe="off"),
+    "wwebjs": _wwebjs,
 }
 #: Those that are told the lease epoch and refuse an older one.
-FENCING = ["simulator", "simulator:dedupe-off"]
+FENCING = ["simulator", "simulator:dedupe-off", "wwebjs"]

@@ -66,7 +66,7 @@ async def test_what_was_not_called_back_survives_a_restart(side: OtherSide, star
 
     await start(after)
     await after.callback(send, Status.DELIVERED)
-    assert set(before.refused) <= set(after.taken)
+    await after.until(lambda: set(before.refused) <= set(after.taken))
 
 
 # Repeats

@@ -23,8 +23,9 @@ def test_no_linking_escapes_the_suite() -> None:
 
 
 @pytest.fixture(params=SIDES)
-def side(request: pytest.FixtureRequest, pool: Pool) -> LinkingSide:
-    return SIDES[request.param](pool)
+async def side(request: pytest.FixtureRequest, pool: Pool) -> AsyncIterator[LinkingSide]:
+    async with SIDES[request.param](pool) as opened:
+        yield opened
 
 
 @pytest.fixture

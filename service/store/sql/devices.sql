@@ -104,3 +104,9 @@ SELECT id, settings, secrets, phone FROM devices WHERE driver = $1 AND deleted_a
 -- name: settings
 -- What the provider of a device knows it by.
 SELECT settings, secrets, phone FROM devices WHERE id = $1 AND deleted_at IS NULL
+
+-- name: said_of_link
+-- Note when a device was said to be in a state; false when something newer was said before.
+UPDATE devices SET link_said_at = $2
+WHERE id = $1 AND deleted_at IS NULL AND COALESCE(link_said_at <= $2, true)
+RETURNING true

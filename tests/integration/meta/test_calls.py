@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from drivers.driver import Send
-from drivers.meta.calls import Answered, Calls, NoAnswer, NotAllowed, NotSent
+from drivers.guarded import NoAnswer, NotAllowed, NotSent
+from drivers.meta.calls import Answered, Calls
 from drivers.meta.payloads import Choice, payload
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
 
