@@ -52,17 +52,17 @@ ORDER BY id DESC LIMIT $3 OFFSET $4
 SELECT id, phone, name, external_id, attributes, opted_out_at, created_at, updated_at
 FROM contacts
 WHERE account_id = $1 AND ($2::bigint IS NULL OR id < $2) AND external_id = $5
-    AND ($6::text IS NULL OR name ILIKE $6 OR phone ILIKE $6)
+    AND ($6::text IS NULL
+        OR search_text LIKE lower($6) AND (position(E'\n' IN $6) = 0 OR name ILIKE $6))
 ORDER BY id DESC LIMIT $3 OFFSET $4
 
 -- name: page_search
--- Those whose name or phone contains a text, which comes as a pattern. The index has both with a
--- line feed between, so that only a text with one has to be looked for in each.
+-- Those whose name or phone contains a text, which comes as a pattern. `search_text` has both with
+-- a line feed between: a text with one can only be found in a name, and is looked for there.
 SELECT id, phone, name, external_id, attributes, opted_out_at, created_at, updated_at
 FROM contacts
 WHERE account_id = $1 AND ($2::bigint IS NULL OR id < $2)
-    AND (COALESCE(name, '') || E'\n' || phone) ILIKE $5
-    AND (position(E'\n' IN $5) = 0 OR name ILIKE $5 OR phone ILIKE $5)
+    AND search_text LIKE lower($5) AND (position(E'\n' IN $5) = 0 OR name ILIKE $5)
 ORDER BY id DESC LIMIT $3 OFFSET $4
 
 -- name: count
@@ -73,7 +73,8 @@ SELECT count(*) FROM (SELECT FROM contacts WHERE account_id = $1 LIMIT $2) c
 -- How many with an external id.
 SELECT count(*) FROM (
     SELECT FROM contacts WHERE account_id = $1 AND external_id = $3
-        AND ($4::text IS NULL OR name ILIKE $4 OR phone ILIKE $4)
+        AND ($4::text IS NULL
+            OR search_text LIKE lower($4) AND (position(E'\n' IN $4) = 0 OR name ILIKE $4))
     LIMIT $2
 ) c
 
@@ -81,7 +82,6 @@ SELECT count(*) FROM (
 -- How many contain a text.
 SELECT count(*) FROM (
     SELECT FROM contacts WHERE account_id = $1
-        AND (COALESCE(name, '') || E'\n' || phone) ILIKE $3
-        AND (position(E'\n' IN $3) = 0 OR name ILIKE $3 OR phone ILIKE $3)
+        AND search_text LIKE lower($3) AND (position(E'\n' IN $3) = 0 OR name ILIKE $3)
     LIMIT $2
 ) c
