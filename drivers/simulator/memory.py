@@ -77,10 +77,10 @@ Call = tuple[Send, float, Answer]
 
 
 @asynccontextmanager
-async def transaction(pool: Any) -> AsyncIterator[Any]:
-    """A connection in a transaction."""
-    async with pool.acquire(timeout=TIMEOUT_SECONDS) as connection, connection.transaction():
-        yield connection
+async def connection(pool: Any) -> AsyncIterator[Any]:
+    """A connection of the pool, within a bounded time."""
+    async with pool.acquire(timeout=TIMEOUT_SECONDS) as acquired:
+        yield acquired
 
 
 async def hold_devices(connection: Any, epochs: Mapping[int, int]) -> dict[int, int]:
@@ -130,8 +130,8 @@ async def pay(pool: Any, call_back: Callable[[Sequence[Called]], Awaitable[None]
 
     They are owed until the other side has them. What another process is handing over is passed by.
     """
-    async with transaction(pool) as connection:
-        rows = await connection.fetch(_DUE, PAY_LIMIT, timeout=TIMEOUT_SECONDS)
+    async with connection(pool) as acquired, acquired.transaction():
+        rows = await acquired.fetch(_DUE, PAY_LIMIT, timeout=TIMEOUT_SECONDS)
         if rows:
             due: list[Called] = []
             for row in rows:
@@ -140,7 +140,7 @@ async def pay(pool: Any, call_back: Callable[[Sequence[Called]], Awaitable[None]
                 due += pack.inbound
             async with asyncio.timeout(CALL_BACK_SECONDS):
                 await call_back(due)
-            await connection.execute(_PAID, [row["id"] for row in rows], timeout=TIMEOUT_SECONDS)
+            await acquired.execute(_PAID, [row["id"] for row in rows], timeout=TIMEOUT_SECONDS)
     return bool(rows)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,13 +39,23 @@ class _Arrival:
     batch: Sequence[Send]
     report: Report
     answered: asyncio.Future[Answered]
-    begun: list[tuple[Send, float]] = field(default_factory=list)
+    #: the calls that were made, each with its time
+    begun: list[tuple[Send, float]] | None = None
 
     def begin(self) -> list[tuple[Send, float]]:
-        if not self.answered.done():  # else its caller has gone away, and sends it anew
-            begin, now = self.report.begin, time.monotonic
-            self.begun = [(send, now()) for send in self.batch if begin(send)]
+        """Make the calls, once."""
+        if self.begun is None:
+            self.begun = []
+            if not self.answered.done():  # else its caller has gone away, and sends it anew
+                begin, now = self.report.begin, time.monotonic
+                self.begun = [(send, now()) for send in self.batch if begin(send)]
         return self.begun
+
+    def land(self, answers: Iterator[Answer]) -> None:
+        """Give each call the next answer, or none where they end."""
+        answered = [(send, next(answers, _NO_ANSWER)) for send, _ in self.begun or ()]
+        if not self.answered.done():
+            self.answered.set_result(answered)
 
 
 class Reception:
@@ -56,6 +66,8 @@ class Reception:
         self._repeats = repeats
         self._waiting: deque[_Arrival] = deque()
         self._news = asyncio.Event()
+        # Whether a connection is: then a call is made as soon as it comes.
+        self._at_hand = False
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="simulator:receive")
 
@@ -64,6 +76,9 @@ class Reception:
         if self._closing:
             return []
         arrival = _Arrival(batch, report, asyncio.get_running_loop().create_future())
+        if self._at_hand:
+            # Not when its turn comes: a device is as late as it was called.
+            arrival.begin()
         self._waiting.append(arrival)
         self._news.set()
         return await arrival.answered
@@ -76,16 +91,39 @@ class Reception:
         if late:
             self._task.cancel()
             await asyncio.wait(late, timeout=BREAK_OFF_SECONDS)
-        for arrival in self._waiting:
-            _land(arrival, [])
+        self._land_all()
 
     async def _run(self) -> None:
         while not self._closing:
-            if arrivals := self._next():
-                await self._receive(arrivals)
-            else:
+            if not self._waiting:
                 self._news.clear()
                 await self._news.wait()
+                continue
+            try:
+                async with memory.connection(self._pool) as connection:
+                    await self._receive(connection)
+            except Exception as error:  # noqa: BLE001 - whatever it was, calls may have arrived
+                log.warning("simulator_out_of_reach", error=type(error).__name__)
+                self._land_all()
+
+    async def _receive(self, connection: Any) -> None:
+        """Take what waits and what comes meanwhile, a group in each transaction."""
+        self._at_hand = True
+        try:
+            while arrivals := self._next():
+                answers: list[Answer] = []
+                try:
+                    answers = await self._answers(connection, arrivals)
+                finally:
+                    rest = iter(answers)
+                    for arrival in arrivals:
+                        arrival.land(rest)
+        finally:
+            self._at_hand = False
+
+    def _land_all(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().land(iter(()))
 
     def _next(self) -> list[_Arrival]:
         arrivals = []
@@ -95,24 +133,13 @@ class Reception:
             size += len(arrivals[-1].batch)
         return arrivals
 
-    async def _receive(self, arrivals: Sequence[_Arrival]) -> None:
-        answers: list[Answer] = []
-        try:
-            answers = await self._answers(arrivals)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the calls may have arrived
-            log.warning("simulator_out_of_reach", error=type(error).__name__)
-        finally:
-            rest = iter(answers)
-            for arrival in arrivals:
-                _land(arrival, [(send, next(rest, _NO_ANSWER)) for send, _ in arrival.begun])
-
-    async def _answers(self, arrivals: Sequence[_Arrival]) -> list[Answer]:
+    async def _answers(self, connection: Any, arrivals: Sequence[_Arrival]) -> list[Answer]:
         """The answers to all calls that were begun, in their order, once they are remembered."""
-        async with memory.transaction(self._pool) as connection:
-            # The connection is at hand: between this and the first statement there is no await.
-            begun = [call for arrival in arrivals for call in arrival.begin()]
-            if not begun:
-                return []
+        # The connection is at hand: between this and the first statement there is no await.
+        begun = [call for arrival in arrivals for call in arrival.begin()]
+        if not begun:
+            return []
+        async with connection.transaction():
             epochs: dict[int, int] = {}
             for send, _ in begun:
                 epochs[send.device_id] = max(send.epoch, epochs.get(send.device_id, send.epoch))
@@ -139,8 +166,3 @@ class Reception:
         attempt = send.attempt if before.attempt is None and given.accepted else before.attempt
         known[send.message_id] = Known(before.calls + 1, attempt)
         return given
-
-
-def _land(arrival: _Arrival, answered: Answered) -> None:
-    if not arrival.answered.done():
-        arrival.answered.set_result(answered)

@@ -29,7 +29,7 @@ async def simulator(pool: Pool, sink: Sink) -> AsyncIterator[Simulator]:
 async def test_a_caller_that_stands_still_holds_up_its_own_device_alone(pool: Pool) -> None:
     async with simulator(pool, Sink()) as driver:
         await send_one(driver, message(ORDINARY, 1))
-        async with memory.transaction(pool) as connection:
+        async with memory.connection(pool) as connection, connection.transaction():
             # As a dispatcher that was stopped in the middle of its call.
             assert await memory.hold_devices(connection, {1: 1}) == {1: 1}
             witness = Witness()
