@@ -132,7 +132,7 @@ async def test_a_dispatcher_killed_amid_a_bulk_loses_and_doubles_nothing(
 async def test_what_may_not_be_sent_again_stays_in_doubt_when_a_dispatcher_is_killed(
     installation: Installation,
 ) -> None:
-    messages = installation.sample()[:500]
+    messages = installation.sample()
     left = await kill_a_dispatcher_amid(installation, messages, after_calls=50)
     assert left.doubted_called
 
