@@ -120,8 +120,7 @@ class Calls:
             self._circuit.answered()
         if isinstance(outcome, Retry) and outcome.slows:
             self._slow_down(plan)
-        self._done_with(plan)
-        self._outcomes.add(change, plan.entry)
+        self._landed_with(plan, change)
 
     def _unanswered(self, plan: Planned) -> None:
         """A device that looks connected and never answers is left alone, and reported."""
@@ -151,10 +150,9 @@ class Calls:
                 datetime.now(UTC),
                 reason="behind",
             )
-            self._done_with(plan)
-            self._outcomes.add(change, plan.entry)
+            self._landed_with(plan, change)
 
-    def _done_with(self, plan: Planned) -> None:
+    def _landed_with(self, plan: Planned, change: Change) -> None:
         self.in_flight -= 1
         self._landed.set()
-        self._outcomes.reported(plan.claimed.claim)
+        self._outcomes.add(change, plan.entry, plan.claimed.claim)

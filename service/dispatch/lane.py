@@ -74,7 +74,7 @@ class Lane:
         self._pacer = Pacer(device.limits, now, throttle=Throttle(now + device.slow_seconds))
         self._holds = holds
         self._backlog = Backlog()
-        self._outcomes = Outcomes(recorder, claims, self._backlog.ids, self._returned)
+        self._outcomes = Outcomes(recorder.put, self._backlog.ids, claims.closed, self._returned)
         self._calls = Calls(device, driver, self._outcomes, holds)
         self._loop: asyncio.Task[None] | None = None
         self._stopping = False
