@@ -47,16 +47,16 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    """One that listens."""
+async def receiving(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Receiver]:
+    """One that listens, if need be on a port that is free."""
     made = Receiver()
     app = web.Application()
     app.router.add_post("/hook", made.take)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+        await web.TCPSite(runner, host, port).start()
+        made.url = f"http://{host}:{runner.addresses[0][1]}/hook"
         yield made
     finally:
         await runner.cleanup()
