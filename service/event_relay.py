@@ -81,10 +81,10 @@ class EventRelay:
                 more = await self._round()
             except (*UNAVAILABLE, *CONFLICTS) as error:
                 log.warning("event_round_failed", error=type(error).__name__)
-                more = await asyncio.sleep(PAUSE_SECONDS, result=True)
+                more = await self._rest(PAUSE_SECONDS)
             except Exception:
                 log.exception("event_round_failed")
-                more = await asyncio.sleep(PAUSE_SECONDS, result=True)
+                more = await self._rest(PAUSE_SECONDS)
             if not more and self._closing:
                 return
             if not more:
@@ -104,12 +104,18 @@ class EventRelay:
                 await outbox.told(connection, [entry.id for entry in entries[:safe]])
                 failpoints.hit("events.noted")
         if not leads:
-            return await asyncio.sleep(PAUSE_SECONDS, result=False)
+            await asyncio.sleep(PAUSE_SECONDS)
+            return False
         if safe < len(entries):
             self._lose_pace(entries[safe])
-            return await asyncio.sleep(RETRY_SECONDS, result=True)
+            return await self._rest(RETRY_SECONDS)
         self._most = min(2 * self._most, MOST_EVENTS)
         return bool(entries)
+
+    async def _rest(self, seconds: float) -> bool:
+        """After a failure; whether to try again, which is left to others when this one closes."""
+        await asyncio.sleep(seconds)
+        return not self._closing
 
     async def _next(self, connection: Connection) -> list[Entry]:
         now = time.monotonic()
