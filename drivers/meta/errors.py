@@ -39,8 +39,9 @@ _TOKEN = _pause(
 )
 _SERVER = _retry("meta_unavailable", "Meta had a passing fault; the message is tried again.")
 _INVALID = _fail("invalid_parameter", "Meta refuses a part of the request as invalid or missing.")
+TEMPLATE_VARIABLES = "template_variables"
 _VARIABLES = _fail(
-    "template_variables",
+    TEMPLATE_VARIABLES,
     "The values given do not fit the approved template: their number, length or format differs.",
 )
 _LOCKED = _pause("account_locked", _A, "Meta has locked the business account for policy reasons.")

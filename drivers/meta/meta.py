@@ -17,6 +17,7 @@ from drivers.meta.marks import mark
 from drivers.meta.payloads import Choice, choose, payload
 from drivers.meta.persons import known
 from drivers.meta.standings import Named, Standings, blocked
+from drivers.meta.streaks import Streaks
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class Meta:
         self._calls: dict[str, Calls] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
         self._codes = Codes()
+        self._streaks = Streaks()
         self._closing = False
 
     async def start(self, host: Host) -> None:
@@ -71,7 +73,7 @@ class Meta:
             else:
                 proof = mark(self._host.secret, send.device_id, send.message_id, send.attempt)
                 body = payload(send, proof, choice)
-                sending = self._send_one(calls, path, send, body, report)
+                sending = self._send_one(calls, path, send, body, choice.named, report)
                 tasks.append(asyncio.create_task(sending, name="meta:send"))
         self._in_flight.update(tasks)
         try:
@@ -92,7 +94,13 @@ class Meta:
         return await blocked(self._host.pool, device_id, sorted(named)) if named else {}
 
     async def _send_one(
-        self, calls: Calls, path: str, send: Send, body: bytes, report: Report
+        self,
+        calls: Calls,
+        path: str,
+        send: Send,
+        body: bytes,
+        named: Named | None,
+        report: Report,
     ) -> None:
         try:
             answer = await calls.post(path, body, lambda: report.begin(send))
@@ -107,7 +115,10 @@ class Meta:
             )
             report.done(send, NO_ANSWER)
         else:
-            report.done(send, outcome_of(answer, self._codes))
+            outcome = outcome_of(answer, self._codes)
+            if named is not None:
+                outcome = self._streaks.judge(send.device_id, named, outcome)
+            report.done(send, outcome)
 
     async def close(self) -> None:
         """Wait a moment for answers; what is still open then was taken or not, nobody knows."""
