@@ -183,7 +183,8 @@ async def load_through_kills(
             await _answered(service, stage)
             if node is not None and place == kills // 2:
                 await asyncio.to_thread(node.stop)
-                await asyncio.to_thread(node.start)
+                node.launch()  # on this thread: it would end with another one
+                await asyncio.to_thread(node.await_ready)
             intake = await _killed(installation, service, intake)
         await _answered(service, service.commands)
         figures.answered_seconds = time.monotonic() - began
