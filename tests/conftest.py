@@ -14,6 +14,7 @@ from hypothesis import settings
 from playwright.async_api import Browser
 
 from service.embedded import EmbeddedPostgres
+from tests.canaries import Plugin
 from tests.database import dsn, empty_dsn, pool, template_database
 from tests.servers.bridge import install_bridge
 from tests.servers.chromium import find_chromium, running_chromium
@@ -28,6 +29,12 @@ __all__ = ["dsn", "empty_dsn", "hantar", "pool", "template_database"]
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("hantar", deadline=None)
 settings.load_profile("hantar")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever the tests log is read."""
+    config.pluginmanager.register(Plugin(), "canaries")
+
 
 RABBIT_NODE = pytest.StashKey[RabbitNode]()
 

@@ -12,6 +12,7 @@ import pytest
 from service.cli.run import prepare_database
 from service.embedded import EmbeddedPostgres
 from service.store.pool import Pool, open_pool
+from tests.canaries import CANARIES
 
 #: Tests run on few shards, as each costs two queues a vhost.
 SHARDS = 2
@@ -58,6 +59,11 @@ async def database(server: str, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _address(server, name)
+    connection = await asyncpg.connect(_address(server, name), timeout=10.0, command_timeout=30.0)
+    try:
+        await CANARIES.release(connection)
+    finally:
+        await connection.close(timeout=5.0)
     await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from service.embedded.bound import bound
 from service.embedded.leftover import end_leftover
+from tests.canaries import CANARIES
 from tests.system import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ class Process:
     def __init__(
         self, arguments: Sequence[str], popen: subprocess.Popen[bytes], output: Path, error: Path
     ) -> None:
-        self._arguments = " ".join(arguments)
+        self.arguments = " ".join(arguments)
         self._popen = popen
         self._output = output
         self._error = error
@@ -146,7 +147,7 @@ class Process:
     @property
     def tail(self) -> str:
         """The end of its log, for the reader of a failed test."""
-        what = f"hantar {self._arguments} (pid {self.pid}, exit code {self.code})"
+        what = f"hantar {self.arguments} (pid {self.pid}, exit code {self.code})"
         return f"\n--- {what}\n{self.error[-TAIL_CHARS:]}"
 
     async def _started(self) -> dict[str, Any] | None:
@@ -205,6 +206,7 @@ class Processes:
             running = process.code is None
             if running:
                 process.kill()
+            CANARIES.read(process.error, f"hantar {process.arguments} of {self._logs}")
             if running or process.events("started"):
                 sys.stdout.write(process.tail)  # pytest shows it when the test failed
         end_leftover(self.folder / ".hantar/postgres/data")

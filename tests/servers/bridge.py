@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.canaries import CANARIES
 from tests.servers.chromium import find_chromium
 from tests.servers.packages import PackagesMissingError, cache_folder
 
@@ -105,6 +106,7 @@ class Bridge:
             self._process.send_signal(number)
         code = await asyncio.wait_for(self._process.wait(), 30)
         await self._http.close()
+        CANARIES.read((self.folder / "log").read_text(), f"the bridge in {self.folder}")
         return code
 
     async def call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def events(caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
     """What is logged during the test; errors and tracebacks fail it."""
     with capture_logs() as captured:
         yield captured
+    for event in captured:
+        sys.stdout.write(f"{event}\n")  # it is read for canaries
     errors = [event for event in captured if event["log_level"] in ("error", "critical")]
     assert errors == []
     records = caplog.get_records("call")
