@@ -12,8 +12,8 @@ BRIDGE = drivers/wwebjs/bridge
 
 .NOTPARALLEL:
 .PHONY: help run test bridge wwebjs-crash fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
-	bench-imports bench-lists bench-meta bench-moves bench-pace bench-upstream bench-webhooks check schemas dashboards \
-	sre migrate lock clean FORCE
+	bench-imports bench-lists bench-meta bench-moves bench-pace bench-telemetry bench-upstream bench-webhooks check schemas dashboards \
+	sre images-check migrate lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ bench-moves: .venv/dev ## Pause, resume and cancel twenty campaigns at random; S
 
 bench-embedded: .venv/dev ## Import 100,000 and write to them all in one process that is killed four times
 	.venv/bin/python -m pytest -q -s tests/bench/embedded.py
+
+bench-telemetry: .venv/dev ## How much of a dispatcher's work metrics and logs are
+	.venv/bin/python -m pytest -q -s tests/bench/telemetry.py
 
 bench-imports: .venv/dev ## Import 100,000 contacts while the worker is killed twice
 	.venv/bin/python -m pytest -s tests/bench/imports.py
@@ -89,6 +92,9 @@ dashboards: .venv/dev ## Write deploy/grafana/dashboards anew, as their code say
 
 sre: .venv/dev ## Provoke ten failures under load: does the right alert fire, and in time?
 	.venv/bin/python -m pytest -q -s tests/sre tests/sre/provoked.py
+
+images-check: .venv/dev ## Run the instructions of both Dockerfiles in Debian roots; needs root and debootstrap
+	.venv/bin/python -m tests.images
 
 migrate: .venv/run ## Bring the database and the broker to this version
 	@exec .venv/bin/hantar migrate $(ARGS)

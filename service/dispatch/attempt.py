@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+
+from prometheus_client import Counter, Histogram
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
 from service import failpoints
@@ -17,10 +20,23 @@ from service.core.retry import GiveUp, decide
 from service.core.text import storable
 from service.dispatch.claims import Claimed
 from service.dispatch.packs import Entry
-from service.telemetry import metrics
+from service.telemetry import metrics, tracing
 
 #: A driver that has not returned by then is cut off; drivers have shorter limits of their own.
 CALL_SECONDS = 60.0
+#: From here on a figure leads to its trace; of the fast ones nobody asks, and it is not for free.
+SLOW_SECONDS = 0.25
+# Looked up once: by labels it costs more than to count.
+_AGE = [metrics.AGE_AT_SEND.labels(priority) for priority in metrics.PRIORITIES]
+_DELAY = [metrics.DELAY.labels(priority) for priority in metrics.PRIORITIES]
+
+
+@cache
+def _call_metrics(driver: str, outcome: str) -> tuple[Counter, Histogram]:
+    return (
+        metrics.CALLS.labels(driver, outcome.lower()),
+        metrics.CALL_SECONDS.labels(driver),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,11 @@ class Planned:
     at: float
     #: since when its device would have let it through (monotonic)
     free_at: float
+
+
+def _observe(histogram: Histogram, seconds: float, plan: Planned) -> None:
+    slow = seconds >= SLOW_SECONDS
+    histogram.observe(seconds, tracing.exemplar_of(plan.claimed.traceparent) if slow else None)
 
 
 class Attempt:
@@ -67,10 +88,10 @@ class Attempt:
             return False
         self._begun[send.message_id] = now
         age = (datetime.now(UTC) - plan.claimed.due_at).total_seconds()
-        priority = metrics.PRIORITIES[plan.entry.priority]
-        metrics.AGE_AT_SEND.labels(priority).observe(max(age, 0.0))
+        _observe(_AGE[plan.entry.priority], max(age, 0.0), plan)
         if plan.entry.pack is not None and plan.claimed.attempt == 1:
-            metrics.DELAY.labels(priority).observe(max(min(age, now - plan.free_at), 0.0))
+            delay = max(min(age, now - plan.free_at), 0.0)
+            _observe(_DELAY[plan.entry.priority], delay, plan)
         return True
 
     def done(self, send: Send, outcome: Outcome) -> None:
@@ -78,10 +99,9 @@ class Attempt:
         plan = self._planned.pop(send.message_id, None)
         if plan is None:
             return
-        metrics.CALLS.labels(self._driver, type(outcome).__name__.lower()).inc()
-        metrics.CALL_SECONDS.labels(self._driver).observe(
-            time.monotonic() - self._begun.pop(send.message_id)
-        )
+        calls, call_seconds = _call_metrics(self._driver, type(outcome).__name__)
+        calls.inc()
+        _observe(call_seconds, time.monotonic() - self._begun.pop(send.message_id), plan)
         self._outcome(plan, outcome)
 
     def lapsed(self, plan: Planned) -> bool:

@@ -32,5 +32,9 @@ def headers() -> dict[str, str]:
 
 def exemplar() -> dict[str, str] | None:
     """What leads from a metric to the trace of the work in hand."""
-    found = _current.get()
-    return None if found is None else {"trace_id": traceparent.trace_id(found)}
+    return exemplar_of(_current.get())
+
+
+def exemplar_of(given: str | None) -> dict[str, str] | None:
+    """What leads from a metric to this trace."""
+    return None if given is None else {"trace_id": traceparent.trace_id(given)}

@@ -133,8 +133,8 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def installation() -> AsyncIterator[Installation]:
-    """Everything, started; at the end it is gone."""
+async def installation(*, module: str = "tests.bench.job.instant") -> AsyncIterator[Installation]:
+    """Everything, started, with this for `hantar`; at the end it is gone."""
     folder = Path(tempfile.mkdtemp(prefix="hantar bench "))
     folder.chmod(0o711)
     async with contextlib.AsyncExitStack() as stack:
@@ -149,7 +149,7 @@ async def installation() -> AsyncIterator[Installation]:
         dsn = await postgres.start()
         stack.callback(shutil.rmtree, postgres.home, ignore_errors=True)
         rabbit.await_ready()
-        processes = Processes(folder, folder, module="tests.bench.job.instant")
+        processes = Processes(folder, folder, module=module)
         vhost = f"bench-{uuid.uuid4().hex}"
         key_file = folder / "key"
         key_file.write_text(new_sealing_key())
