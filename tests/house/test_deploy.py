@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from service.cli.run import defaults
 from service.settings import ROLES, Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+DOCKERFILES = ("Dockerfile", "bridge.Dockerfile")
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
@@ -24,23 +26,24 @@ def test_every_setting_is_listed_with_its_default() -> None:
     assert text == defaults(), "run hantar check-config --print-defaults > deploy/hantar.env"
 
 
-def test_the_dockerfile_is_clean() -> None:
+@pytest.mark.parametrize("file", DOCKERFILES)
+def test_a_dockerfile_is_clean(file: str) -> None:
     linter = shutil.which("hadolint", path=Path(sys.executable).parent) or "hadolint"
-    done = subprocess.run(
-        [linter, str(DEPLOY / "Dockerfile")], capture_output=True, text=True, timeout=30
-    )
+    done = subprocess.run([linter, str(DEPLOY / file)], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_holds_what_its_dockerfile_copies_and_runs_as_nobody() -> None:
-    text = (DEPLOY / "Dockerfile").read_text()
+@pytest.mark.parametrize("file", DOCKERFILES)
+def test_an_image_holds_what_its_dockerfile_copies_and_runs_as_nobody(file: str) -> None:
+    text = (DEPLOY / file).read_text()
     allowed = (DEPLOY.parent / ".dockerignore").read_text().splitlines()
     for line in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M):
         for name in line.split():
             assert (DEPLOY.parent / name).exists()
-            assert f"!{name}" in allowed
+            assert f"!{name.split('/')[0]}" in allowed
     assert re.search(r"^USER 10001$", text, re.M)
     assert re.search(r"^STOPSIGNAL SIGTERM$", text, re.M)
+    assert re.search(r"^HEALTHCHECK ", text, re.M)
 
 
 def test_compose_runs_every_role_with_settings_that_there_are() -> None:
