@@ -119,15 +119,16 @@ class Calls:
                 if response.status != 200:
                     raise NoAnswer(f"status {response.status}")
                 yield _objects(response.content)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswer(type(error).__name__) from None
 
 
 async def _objects(content: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]]:
-    while line := await content.readline():
-        if not line.endswith(b"\n"):
-            break
-        yield orjson.loads(line)
+    try:
+        while line := await content.readline():
+            yield orjson.loads(line)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise NoAnswer(type(error).__name__) from None
     raise NoAnswer("the stream ended")
 
 

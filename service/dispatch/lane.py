@@ -202,6 +202,8 @@ class Lane:
             pause = PAUSE_SECONDS * 2.0 ** min(self._calls.lapsed, 8)
             await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
         entries = self._backlog.pop(self._slots_near())
+        if not entries:
+            return  # put aside while the slot was waited for
         try:
             answers = await self._claims.take(
                 [entry.message_id for entry in entries], self.device.shard
