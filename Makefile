@@ -12,7 +12,7 @@ BRIDGE = drivers/wwebjs/bridge
 
 .NOTPARALLEL:
 .PHONY: help run test bridge wwebjs-crash fault fault-soak fault-mutants bench bench-backlog bench-campaigns bench-claims bench-embedded \
-	bench-imports bench-lists bench-meta bench-moves bench-pace bench-telemetry bench-upstream bench-webhooks check schemas dashboards \
+	bench-imports bench-lists bench-meta bench-moves bench-pace bench-telemetry bench-upstream bench-webhooks bench-wwebjs check schemas dashboards \
 	sre images-check migrate lock clean FORCE
 
 help: ## Show this list
@@ -62,6 +62,9 @@ bench-upstream: .venv/dev ## 100,000 sends over AMQP while the intake is killed 
 
 bench-lists: .venv/dev ## Time lists of a million rows and show their plans
 	.venv/bin/python -m pytest -q -s tests/bench/lists.py
+
+bench-wwebjs: .venv/dev ## A bulk through three linked devices, the bridge killed and a phone unlinked on the way
+	.venv/bin/python -m pytest -q -s tests/bench/wwebjs.py
 
 fault: .venv/dev ## Strike with every fault and check that nothing is lost; SEED=n CASE=F40 repeat
 	.venv/bin/python -m tests.fault $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
