@@ -139,7 +139,12 @@ _EXAMPLES: tuple[msgspec.Struct, ...] = (
             )
         ],
     ),
-    LoginCode(device=1, qr="data:image/png;base64,iVBORw0KGgo=", expires_at=_LATER),
+    LoginCode(
+        device=1,
+        qr="data:image/png;base64,iVBORw0KGgo=",
+        expires_at=_LATER,
+        page="https://hantar.example.com/link/1/AAAAAGlqb2sxMjM0NTY3ODkwMTIzNDU2",
+    ),
     Campaign(
         id=1,
         name="June promo",

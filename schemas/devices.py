@@ -167,11 +167,13 @@ class Connection(msgspec.Struct, omit_defaults=True):
 
 
 class LoginCode(msgspec.Struct):
-    """A code for the phone to scan: a PNG picture as a data URL."""
+    """A code for the phone to scan: a PNG picture as a data URL; and the address of a page that
+    shows the newest, for whoever has it, for ten minutes."""
 
     device: int
     qr: str
     expires_at: Time
+    page: str
 
 
 def linked_devices(driver: str, rows: Sequence[Row]) -> Connection:

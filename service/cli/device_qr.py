@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import NoReturn
 
 import click
@@ -13,9 +14,9 @@ from drivers.linking import AlreadyLinked, Code, LinkHost, Linking, OutOfReach
 from drivers.registry import LINKINGS
 from service.cli.database import fails_in_one_line, open_database
 from service.cli.demo import known_url
+from service.core.code_link import code_link
 from service.settings import Settings, load
 from service.store import accounts, devices
-from service.store.pool import Pool
 
 #: Between looks for whether the device is linked, or its code is a new one.
 LOOK_SECONDS = 1.0
@@ -23,38 +24,41 @@ LOOK_SECONDS = 1.0
 
 @click.command("qr")
 @click.argument("device_id", type=click.IntRange(1, 2**63 - 1))
-def device_qr(device_id: int) -> None:
-    """Draw the code that links a device to its phone, anew as it changes, until it is linked."""
-    fails_in_one_line(_show(load(), device_id))
+@click.option("--web", is_flag=True, help="Print the address of a page that shows it instead.")
+def device_qr(device_id: int, web: bool) -> None:
+    """Draw the code that links a device to its phone, anew as it changes, until it is linked.
+
+    The page of --web does the same; its address is good for ten minutes, for whoever has it.
+    """
+    fails_in_one_line(_show(load(), device_id, web=web))
 
 
-async def _show(settings: Settings, device_id: int) -> None:
+async def _show(settings: Settings, device_id: int, *, web: bool) -> None:
     pool = await open_database()
     try:
         row = await devices.one(pool, None, device_id)
         if row is None:
             raise click.ClickException("there is none with this id")
-        linking = await _linking(settings, pool, row["driver"])
+        if row["driver"] not in LINKINGS:
+            raise click.ClickException(
+                f"a {row['driver']} device is not linked by a code from here"
+            )
+        installation = await accounts.installation(pool)
+        if installation is None:
+            raise click.ClickException("the installation is not set up: run `hantar migrate`")
+        begin = settings.public_url or known_url(settings.data_dir) or settings.links_begin
+        if web:
+            click.echo(code_link(begin, installation.secret, device_id, time.time()))
+            return
+        made_by = settings.driver_settings(row["driver"])
+        host = LinkHost(pool, lambda: begin, installation.secret, _linked_here, made_by)
+        linking = LINKINGS[row["driver"]](host)
         try:
             await _draw_until_linked(linking, device_id)
         finally:
             await linking.close()
     finally:
         await pool.close()
-
-
-async def _linking(settings: Settings, pool: Pool, driver: str) -> Linking:
-    make = LINKINGS.get(driver)
-    if make is None:
-        raise click.ClickException(f"a {driver} device is not linked by a code from here")
-    installation = await accounts.installation(pool)
-    if installation is None:
-        raise click.ClickException("the installation is not set up: run `hantar migrate`")
-    begin = settings.public_url or known_url(settings.data_dir) or settings.links_begin
-    host = LinkHost(
-        pool, lambda: begin, installation.secret, _linked_here, settings.driver_settings(driver)
-    )
-    return make(host)
 
 
 async def _linked_here(_device_id: int, _phone: str) -> NoReturn:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import segno
@@ -17,6 +18,7 @@ from schemas.devices import LoginCode
 from schemas.problems import Problem, invalid
 from schemas.shapes import One
 from service.admission import choose_device
+from service.core.code_link import code_link
 from service.core.times import rfc3339
 from service.ingress.auth import CALLER
 from service.ingress.operations import Operation, Parameter
@@ -41,11 +43,19 @@ class Connections:
     """Handlers of /connection."""
 
     def __init__(
-        self, pool: Pool, kinds: Mapping[str, Kind], linkings: Mapping[str, Linking]
+        self,
+        pool: Pool,
+        kinds: Mapping[str, Kind],
+        linkings: Mapping[str, Linking],
+        *,
+        links_begin: Callable[[], str],
+        secret: bytes,
     ) -> None:
         self._pool = pool
         self._kinds = kinds
         self._linkings = linkings
+        self._links_begin = links_begin
+        self._secret = secret
 
     def operations(self) -> list[Operation]:
         """The operations of this resource."""
@@ -125,8 +135,9 @@ class Connections:
         except AlreadyLinked:
             _already_linked()
         # Drawing takes several milliseconds, in which others can be answered.
-        picture = await asyncio.to_thread(_picture, code)
-        answer = LoginCode(device_id, picture, rfc3339(code.expires_at))
+        drawn = await asyncio.to_thread(picture, code)
+        page = code_link(self._links_begin(), self._secret, device_id, time.time())
+        answer = LoginCode(device_id, drawn, rfc3339(code.expires_at), page)
         return web.Response(
             body=encoded(answer),
             content_type="application/json",
@@ -168,10 +179,11 @@ def _foremost(rows: list[Any]) -> Any:
     return ranked[0] if ranked else None
 
 
-def _picture(code: Code) -> str:
-    drawn = segno.make(code.text, error=_ERROR_LEVEL, micro=False)
-    picture: str = drawn.png_data_uri(scale=_SCALE_PIXELS, border=_BORDER_MODULES)
-    return picture
+def picture(code: Code) -> str:
+    """The code as a PNG in a data URL."""
+    made = segno.make(code.text, error=_ERROR_LEVEL, micro=False)
+    drawn: str = made.png_data_uri(scale=_SCALE_PIXELS, border=_BORDER_MODULES)
+    return drawn
 
 
 def _no_device() -> NoReturn:

@@ -21,6 +21,7 @@ from service.ingress.application import application
 from service.ingress.auth import Authentication
 from service.ingress.callbacks import CallbackDoors
 from service.ingress.campaigns import Campaigns
+from service.ingress.code_page import CodePage
 from service.ingress.connection import Connections
 from service.ingress.contacts import Contacts
 from service.ingress.cors import Cors
@@ -82,7 +83,13 @@ class Ingress:
             Groups(pool, once, lists),
             Templates(pool, once, lists),
             Devices(pool, once, lists, seal, KINDS, linkings, shards=installation.shards),
-            Connections(pool, KINDS, linkings),
+            Connections(
+                pool,
+                KINDS,
+                linkings,
+                links_begin=lambda: self._links_begin,
+                secret=installation.secret,
+            ),
             Campaigns(pool, once, CampaignTaking(once, door="http"), gate, lists),
             self._accounts(),
             Credits(pool, lists),
@@ -121,6 +128,7 @@ class Ingress:
         doors = CallbackDoors(
             receivers, process.device_settings, process.callbacks.call_back
         ).routes()
+        doors += CodePage(process.pool, linkings, process.installation.secret).routes()
         for linking in linkings.values():
             if isinstance(linking, SimulatorLinking):
                 doors += LinkPage(linking).routes()

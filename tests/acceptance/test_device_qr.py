@@ -6,6 +6,7 @@ import re
 
 from drivers.linking import LinkHost
 from drivers.simulator.linking import PATH, SimulatorLinking
+from service.core.code_link import good_until
 from service.store import accounts
 from service.store.pool import Pool
 from tests.acceptance.processes import Processes
@@ -31,6 +32,11 @@ async def test_codes_are_drawn_until_the_device_is_linked(
     phone = SimulatorLinking(LinkHost(pool, lambda: URL, installation.secret, Linked()))
     linked = await processes.do("device", "qr", str(account.device_id))
     assert (linked.code, linked.output) == (0, f"device {account.device_id} is linked\n")
+
+    page = await processes.do("device", "qr", str(account.device_id), "--web")
+    begin, _, token = page.output.strip().rpartition("/")
+    assert begin == f"{URL}{PATH}{account.device_id}"
+    assert good_until(installation.secret, account.device_id, token)
 
     await phone.logout(account.device_id)
     shown = processes.start("device", "qr", str(account.device_id))

@@ -117,6 +117,12 @@ class FakeBridge:
         assert code is not None
         return code
 
+    def rotate(self, device: str) -> None:
+        """WhatsApp replaces the code."""
+        found = self._devices[device]
+        found.code, found.issued_at = f"2@code-{device}-{next(self._codes)}", _now()
+        self.tell(device, "qr", code=found.code)
+
     async def scan(self, code: str, me: str) -> bool:
         """Hold a phone to the code; whether that linked a device."""
         for device in self._devices.values():

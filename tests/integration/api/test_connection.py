@@ -113,6 +113,9 @@ async def test_the_code_of_the_default_device_is_a_picture(hantar: Hantar) -> No
         await hantar.get("/connection/qr", account, params={"device": str(account.device_id)}),
     ]
     assert [answer.status for answer in answers] == [200, 200]
+    # A link to the page lasts from when it was asked for.
+    pages = [answer.json["data"].pop("page") for answer in answers]
+    assert all(page.startswith(f"{hantar.api}/link/{account.device_id}/") for page in pages)
     assert answers[0].json == answers[1].json
     assert answers[0].headers["Cache-Control"] == "no-store"
     data = answers[0].json["data"]
