@@ -94,7 +94,7 @@ dashboards: .venv/dev ## Write deploy/grafana/dashboards anew, as their code say
 	.venv/bin/python -m deploy.grafana
 
 sre: .venv/dev ## Provoke ten failures under load: does the right alert fire, and in time?
-	.venv/bin/python -m pytest -q -s tests/sre tests/sre/provoked.py
+	.venv/bin/python -m pytest -q -s $(wildcard tests/sre/test_*.py) tests/sre/provoked.py
 
 images-check: .venv/dev ## Run the instructions of both Dockerfiles in Debian roots; needs root and debootstrap
 	.venv/bin/python -m tests.images

@@ -15,6 +15,7 @@ RUN useradd --system --uid 10001 --no-create-home hantar \
 COPY --from=build /opt/bridge /opt/bridge
 COPY drivers/wwebjs/bridge /opt/bridge
 ENV NODE_ENV=production \
+    HOME=/tmp \
     HANTAR_BRIDGE_FOLDER=/var/lib/hantar-bridge \
     HANTAR_BRIDGE_SOCKET=/run/hantar-bridge/bridge.sock \
     HANTAR_BRIDGE_SPOOL=/run/hantar-bridge/spool
