@@ -21,11 +21,11 @@ from tests.bench.job.rounds import drained, job
 
 #: As deploy/prometheus/prometheus.yml says.
 SCRAPE_SECONDS = 15.0
-BULKS = 10
+BULKS = 40
 DRIVERS = ("meta", "simulator")
 #: Of the dispatch path.
 MOST = 0.05
-LEAST_SAMPLES = 500
+LEAST_SAMPLES = 1000
 
 
 async def test_telemetry_takes_little_of_the_dispatch_path() -> None:

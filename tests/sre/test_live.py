@@ -27,7 +27,7 @@ UNSEEN = (
     "1 - hantar_broker_usable",
     'status="5xx"',
 )
-#: What is there and zero while nothing of ours fails: of all else there has to be more than zeros.
+#: What is zero while nothing of ours fails, or but for moments: of all else there has to be more.
 QUIET = (
     "hantar_credits_drift",
     "hantar_broker_blocked",
@@ -50,6 +50,7 @@ QUIET = (
     "ALERTS_FOR_STATE",
     "hantar_campaign_recipients_pending",
     "hantar_import_rows_pending",
+    "hantar_record_unwritten",
 )
 
 
