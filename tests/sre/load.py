@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aio_pika
@@ -87,6 +88,16 @@ async def everything(caller: Caller, amqp_url: str, endpoint: str) -> None:
     slow = await caller.post(
         "/devices",
         {"name": "Slow", "driver": "simulator", "limits": {"per_minute": 6, "jitter_seconds": 0}},
+    )
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await caller.post(
+        "/messages/send",
+        {
+            "phone": "+60125000003",
+            "body": "later",
+            "device": installation.devices[0],
+            "send_at": later.isoformat(timespec="milliseconds"),
+        },
     )
     await outcomes(caller)
     recipients = [{"phone": f"+6013{4000000 + n}"} for n in range(30)]

@@ -51,6 +51,11 @@ QUIET = (
     "hantar_campaign_recipients_pending",
     "hantar_import_rows_pending",
     "hantar_record_unwritten",
+    "hantar_outbox_depth",
+    "hantar_outbox_oldest_seconds",
+    "hantar_in_flight",
+    "hantar_database_longest_transaction_seconds",
+    "hantar_unconfirmed_oldest_seconds",
 )
 
 
