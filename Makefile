@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS =# flags for the program: make run ARGS="--roles ingress"
+DRIVER =# wwebjs: make run starts the bridge too, and waits for a phone
 T =# what to test: make test T=tests/unit
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check --no-input
@@ -18,8 +19,8 @@ BRIDGE = drivers/wwebjs/bridge
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/run ## Start everything in one process on an embedded database; Ctrl-C ends it
-	@exec .venv/bin/hantar run $(ARGS)
+run: .venv/run $(if $(filter wwebjs,$(DRIVER)),bridge) ## Start everything on an embedded database; DRIVER=wwebjs links a phone
+	@exec .venv/bin/hantar run $(if $(DRIVER),--driver $(DRIVER)) $(ARGS)
 
 test: .venv/dev ## Run every test on private real servers; T=path chooses some
 	.venv/bin/python -m pytest $(if $(T),$(T),-n 2 --dist worksteal)

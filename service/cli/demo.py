@@ -35,7 +35,7 @@ async def prepare_demo(dsn: str, demo_file: Path, url: str, *, shards: int) -> D
     pool = await open_pool(dsn, name="demo", size=1)
     try:
         async with pool.acquire() as connection, connection.transaction():
-            account_id = await _account(connection, shards)
+            account_id = await demo_account(connection, shards)
             key = _known_key(demo_file)
             if key is None or await accounts.authenticate(connection, key_hash(key)) is None:
                 key = new_key()
@@ -47,7 +47,8 @@ async def prepare_demo(dsn: str, demo_file: Path, url: str, *, shards: int) -> D
     return Demo(url, key)
 
 
-async def _account(connection: Connection, shards: int) -> int:
+async def demo_account(connection: Connection, shards: int) -> int:
+    """Its id; it is made the first time."""
     for row in await accounts.accounts(connection):
         if row["email"] == EMAIL:
             return int(row["id"])

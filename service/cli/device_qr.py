@@ -54,7 +54,9 @@ async def _show(settings: Settings, device_id: int, *, web: bool) -> None:
         host = LinkHost(pool, lambda: begin, installation.secret, _linked_here, made_by)
         linking = LINKINGS[row["driver"]](host)
         try:
-            await _draw_until_linked(linking, device_id)
+            await draw_until_linked(linking, device_id)
+        except OutOfReach:
+            raise click.ClickException("what links the device cannot be reached") from None
         finally:
             await linking.close()
     finally:
@@ -65,8 +67,8 @@ async def _linked_here(_device_id: int, _phone: str) -> NoReturn:
     raise AssertionError("codes are only shown here")
 
 
-async def _draw_until_linked(linking: Linking, device_id: int) -> None:
-    """Returns when the device has its phone."""
+async def draw_until_linked(linking: Linking, device_id: int) -> None:
+    """Returns when the device has its phone; raises OutOfReach."""
     drawn: Code | None = None
     while True:
         try:
@@ -74,8 +76,6 @@ async def _draw_until_linked(linking: Linking, device_id: int) -> None:
         except AlreadyLinked:
             click.echo(f"device {device_id} is linked")
             return
-        except OutOfReach:
-            raise click.ClickException("what links the device cannot be reached") from None
         if drawn is None or code.text != drawn.text:
             _draw(code)
             drawn = code

@@ -14,8 +14,9 @@ import structlog
 from service import failpoints
 from service.app import Addresses, App
 from service.bus.topology import TopologyMismatch, declare
+from service.cli import linked_phone
 from service.cli.database import FAILED, KEY_FILE, URL_FILE
-from service.cli.demo import DEMO_FILE, prepare_demo, print_demo
+from service.cli.demo import DEMO_FILE, Demo, prepare_demo, print_demo
 from service.core.sealing import Seal, new_key, read_keys
 from service.embedded import EmbeddedPostgres
 from service.roles.listening import CannotListen
@@ -36,7 +37,13 @@ DECLARE_SECONDS = 60.0
 @click.option("--roles", help="Some of ingress,intake,dispatcher,recorder; default all.")
 @click.option("--listen", help="host:port of the API.")
 @click.option("--ops-listen", help="host:port of /livez, /readyz and /metrics.")
-def run(roles: str | None, listen: str | None, ops_listen: str | None) -> None:
+@click.option(
+    "--driver",
+    type=click.Choice(["simulator", linked_phone.DRIVER]),
+    default="simulator",
+    help="Of the embedded default: wwebjs also starts the bridge, and waits for a phone.",
+)
+def run(roles: str | None, listen: str | None, ops_listen: str | None, driver: str) -> None:
     """Run Hantar: on real servers, or all in one process on an embedded default.
 
     With HANTAR_DATABASE_URL and HANTAR_AMQP_URL it uses these servers, which `hantar migrate`
@@ -44,10 +51,17 @@ def run(roles: str | None, listen: str | None, ops_listen: str | None) -> None:
     WhatsApp and a demo account.
     """
     settings = load(roles=roles, listen=listen, ops_listen=ops_listen)
+    bridge = None
+    if driver == linked_phone.DRIVER:
+        if not settings.embedded:
+            raise click.UsageError("on real servers the bridge is a service of its own")
+        bridge = linked_phone.bridge_program()
+        socket = settings.data_dir.absolute() / "bridge" / "bridge.sock"
+        settings = settings.model_copy(update={"wwebjs_bridge": str(socket)})
     _configure_logs(settings)
     failpoints.arm(failpoints.read_rules(settings.failpoints), settings.failpoint_journal)
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, bridge))
     except (*FAILED, TopologyMismatch, CannotListen) as error:
         raise click.ClickException(_explain(error)) from None
 
@@ -116,7 +130,7 @@ async def prepare_database(dsn: str, shards: int) -> list[str]:
     return [f"{migration.version}_{migration.name}" for migration in applied]
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, bridge: Path | None) -> None:
     stopping = _stop_on_signals()
     if settings.database_url is not None:
         seal = _seal(settings.secret_key_file)
@@ -134,7 +148,7 @@ async def _run(settings: Settings) -> None:
         key_file = settings.secret_key_file or settings.data_dir / KEY_FILE
         if settings.secret_key_file is None and not key_file.exists():
             _write_private(key_file, f"{new_key()}\n")
-        await _serve(settings, dsn, _seal(key_file), stopping)
+        await _serve(settings, dsn, _seal(key_file), stopping, bridge)
     finally:
         url_file.unlink(missing_ok=True)
         await postgres.stop()
@@ -160,26 +174,40 @@ def _seal(key_file: Path | None) -> Seal:
         raise click.ClickException(f"HANTAR_SECRET_KEY_FILE {key_file}: {error}") from None
 
 
-async def _serve(settings: Settings, dsn: str, seal: Seal, stopping: asyncio.Event) -> None:
+async def _serve(
+    settings: Settings,
+    dsn: str,
+    seal: Seal,
+    stopping: asyncio.Event,
+    bridge: Path | None = None,
+) -> None:
     app = App(settings, dsn, seal)
     addresses = await app.start()
+    phone: asyncio.Task[None] | None = None
     try:
         if settings.embedded and not stopping.is_set():
-            await _show_demo(settings, dsn, addresses)
+            demo = await _show_demo(settings, dsn, addresses)
+            if bridge is not None and demo is not None:
+                keeping = linked_phone.keep_phone(settings, dsn, demo, bridge)
+                phone = asyncio.create_task(keeping, name="linked phone")
         await stopping.wait()
         log.info("stopping")
     finally:
+        if phone is not None:
+            phone.cancel()
+            await asyncio.wait([phone])
         await app.stop()
     log.info("stopped")
 
 
-async def _show_demo(settings: Settings, dsn: str, addresses: Addresses) -> None:
+async def _show_demo(settings: Settings, dsn: str, addresses: Addresses) -> Demo | None:
     if addresses.api is None:
-        return
+        return None
     demo_file = settings.data_dir / DEMO_FILE
     demo = await prepare_demo(dsn, demo_file, addresses.api, shards=settings.shards)
     _write_private(demo_file, f"HANTAR_URL={demo.url}\nHANTAR_API_KEY={demo.key}\n")
     print_demo(demo, demo_file, addresses)
+    return demo
 
 
 def _write_private(path: Path, text: str) -> None:
