@@ -40,7 +40,7 @@ def _good() -> Evidence:
         ],
         rows=[
             {"id": 1, "account_id": 3, "reference": "r1.0", "status": "delivered", "seq": 2}
-            | {"credit": "settled"}
+            | {"credit": "settled", "resent": False}
         ],
         accounts=[{"account": 3, "granted": 10, "balance": 9}],
         ledger=[
