@@ -63,6 +63,8 @@ class Meta:
             for send in batch
         }
         blocked = await self._blocked(device_id, choices.values())
+        if self._closing:
+            return  # meanwhile: nothing of it was begun
         tasks = []
         for send in batch:
             choice = choices[send.message_id]
