@@ -50,10 +50,8 @@ class Meta:
         """Call for each message by itself; a slow one holds up no other."""
         device = await self._host.device(batch[0].device_id)
         number, token = device.get("phone_number_id"), device.get("access_token")
-        if self._closing or not number or not token:
+        if not number or not token:
             return
-        calls = self._calls_of(token)
-        path = f"/{self._version}/{number}/messages"
         device_id = batch[0].device_id
         persons = await known(self._host.pool, device_id, list({send.phone for send in batch}))
         # Without webhooks nobody here hears what persons write.
@@ -64,7 +62,9 @@ class Meta:
         }
         blocked = await self._blocked(device_id, choices.values())
         if self._closing:
-            return  # meanwhile: nothing of it was begun
+            return  # perhaps meanwhile: its sessions are closed, and nothing was begun
+        calls = self._calls_of(token)
+        path = f"/{self._version}/{number}/messages"
         tasks = []
         for send in batch:
             choice = choices[send.message_id]
