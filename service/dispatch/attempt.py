@@ -105,8 +105,13 @@ class Attempt:
         self._outcome(plan, outcome)
 
     def lapsed(self, plan: Planned) -> bool:
-        """Whether it was left for another reason than that its slot was not free any more."""
-        return plan.claimed.message_id not in self._unpaced
+        """Whether it was left for another reason than that its device was slowed down meanwhile.
+
+        One refused though nothing slowed it was late, and so are those behind it: they must not
+        go before it comes again.
+        """
+        slowed = self._pacer.throttle.factor(time.monotonic()) < 1.0
+        return plan.claimed.message_id not in self._unpaced or not slowed
 
     def leftovers(self) -> tuple[list[Planned], list[Planned]]:
         """What the driver returned without: calls begun and never reported, and never begun.

@@ -49,6 +49,7 @@ def test_a_call_whose_slot_was_taken_back_has_not_lapsed() -> None:
     attempt = Attempt([first, second, late, left], pacer, "simulator", lambda *_: None)
     assert attempt.begin(send(first))
     pacer.change(Limits(per_second=0.1))
+    pacer.throttle.full_at = time.monotonic() + 500.0
     assert not attempt.begin(send(second))
     assert not attempt.begin(send(late))
     begun, never = attempt.leftovers()
