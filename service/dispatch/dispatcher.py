@@ -101,6 +101,8 @@ class Dispatcher:
             spawn=self._spawn,
         )
         self._looked = 0.0
+        # Fair: commands go into their lanes as they came, also while one of them has to look.
+        self._admission = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -228,14 +230,14 @@ class Dispatcher:
             await delivery.ack()
             return
         failpoints.hit("dispatch.received")
-        rest: Sequence[Entry]
         pack = Pack(delivery, len(command.ids), hand)
         priority, flow = command.priority, command.flow
-        entries = rest = [Entry(id_, priority, flow, pack) for id_ in command.ids]
-        if not self._lanes.knows(command.device):
-            await self._look_again()
-        if hand.packs <= CROWDED[priority]:
-            rest = self._lanes.add(command.device, lease, entries)
+        entries = [Entry(id_, priority, flow, pack) for id_ in command.ids]
+        async with self._admission:
+            if not self._lanes.knows(command.device):
+                await self._look_again()
+            crowded = hand.packs > CROWDED[priority]
+            rest = self._lanes.add(command.device, lease, entries, crowded=crowded)
         await self._park(rest, lease.shard)
 
     async def _look_again(self) -> None:

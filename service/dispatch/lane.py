@@ -47,7 +47,8 @@ _SKIPPED = {"opted_out": "the recipient opted out", "no_device": "the device was
 class Lane:
     """Sends what it holds at the device's pace; what it cannot hold it leaves to the parking lot.
 
-    `holds` is told what concerns the whole device.
+    `holds` is told what concerns the whole device, `spilled` which flows have messages that were
+    parked for want of room, and when (monotonic).
     """
 
     def __init__(
@@ -59,10 +60,9 @@ class Lane:
         lot: ParkingLot,
         recorder: Recorder,
         holds: DeviceHolds,
+        spilled: dict[Key, float],
     ) -> None:
         self.device = device
-        #: flows with messages that were parked for want of room, and when (monotonic)
-        self.spilled: dict[Key, float] = {}
         #: when its parked messages were last looked for (monotonic)
         self.looked_at = -math.inf
         # When its device was last closed no more, and when it last had nothing or sent something.
@@ -73,6 +73,7 @@ class Lane:
         now = time.monotonic()
         self._pacer = Pacer(device.limits, now, throttle=Throttle(now + device.slow_seconds))
         self._holds = holds
+        self._spilled = spilled
         self._backlog = Backlog()
         self._outcomes = Outcomes(recorder.put, self._backlog.ids, claims.closed, self._returned)
         self._calls = Calls(device, driver, self._outcomes, holds)
@@ -126,7 +127,7 @@ class Lane:
         if not len(self):
             self._moved_at = time.monotonic()
         rest = self._backlog.add(entries, self.capacity)
-        self.spilled |= dict.fromkeys((entry.key for entry in rest), time.monotonic())
+        self._spilled |= dict.fromkeys((entry.key for entry in rest), time.monotonic())
         self._go_on()
         return rest
 
@@ -162,7 +163,7 @@ class Lane:
         except BaseException:
             self._backlog.return_excess(entries)
             raise
-        self.spilled |= dict.fromkeys((entry.key for entry in entries), time.monotonic())
+        self._spilled |= dict.fromkeys((entry.key for entry in entries), time.monotonic())
 
     async def stop(self, *, grace_seconds: float) -> list[Entry]:
         """Claim no more and let calls in flight finish; answers what was never claimed."""

@@ -16,7 +16,7 @@ from service.dispatch.claims import Claims
 from service.dispatch.holds import DeviceHolds
 from service.dispatch.lane import Lane
 from service.dispatch.leases import Lease
-from service.dispatch.packs import Entry
+from service.dispatch.packs import Entry, Key
 from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store import claims as store
@@ -57,23 +57,31 @@ class Lanes:
         self._holds = DeviceHolds(pool, spawn, self._close)
         self._lanes: dict[int, Lane] = {}
         self._devices: dict[int, DeviceRow] = {}
+        # Of each device the flows with messages that were left to the parking lot, and when
+        # (monotonic).
+        self._spilled: dict[int, dict[Key, float]] = {}
         self._leaving: set[int] = set()
         # Devices whose parked messages were looked for since they may send.
         self._known: set[int] = set()
         self._refreshing = asyncio.Lock()
 
-    def add(self, device_id: int, lease: Lease, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Take fresh messages into the device's lane; answers those that have to be parked.
+    def add(
+        self, device_id: int, lease: Lease, entries: Sequence[Entry], *, crowded: bool
+    ) -> Sequence[Entry]:
+        """Take a command's messages into the device's lane; answers those that have to be parked.
 
-        While earlier ones of their flow wait parked, fresh ones park behind them.
+        While earlier ones of their flow wait parked, fresh ones park behind them; all of them when
+        the hand is `crowded`.
         """
+        spilled = self._spilled.setdefault(device_id, {})
+        key = entries[0].key
         device = self._devices.get(device_id)
-        if device is None or device.shard != lease.shard:
-            return entries
-        lane = self._lane(device)
-        if lane is None or entries[0].key in lane.spilled:
-            return entries
-        return lane.add(entries)
+        if device is not None and device.shard == lease.shard and self.knows(device_id):
+            lane = self._lane(device)
+            if lane is not None and key not in spilled and not crowded:
+                return lane.add(entries)
+        spilled.setdefault(key, time.monotonic())
+        return entries
 
     def knows(self, device_id: int) -> bool:
         """Whether it is known what waits for the device, or that it may not send."""
@@ -139,6 +147,8 @@ class Lanes:
                 await lane.give_excess()
             elif not lane.in_flight:
                 self._lanes.pop(lane.device.id, None)
+        kept = self._devices.keys() | self._lanes.keys()
+        self._spilled = {id_: keys for id_, keys in self._spilled.items() if id_ in kept}
         now = time.monotonic()
         runnable = [lane for lane in self._lanes.values() if len(lane) and lane.device.open]
         metrics.LANES.labels("runnable").set(len(runnable))
@@ -161,6 +171,7 @@ class Lanes:
                 lot=self._lot,
                 recorder=self._recorder,
                 holds=self._holds,
+                spilled=self._spilled.setdefault(device.id, {}),
             )
         return lane
 
@@ -170,25 +181,23 @@ class Lanes:
             return
         self._known.add(device.id)
         lane = self._lane(device) if rows else self._lanes.get(device.id)
-        if lane is None:
-            return
-        lane.looked_at = asked_at
-        # Messages in the lane may still be parked.
-        lane.add(
-            [
-                Entry(row["message_id"], row["priority"], row["flow"], None)
-                for row in rows
-                if not lane.knows(row["message_id"])
-            ]
-        )
+        if lane is not None:
+            lane.looked_at = asked_at
+            # Messages in the lane may still be parked.
+            lane.add(
+                [
+                    Entry(row["message_id"], row["priority"], row["flow"], None)
+                    for row in rows
+                    if not lane.knows(row["message_id"])
+                ]
+            )
+        spilled = self._spilled.setdefault(device.id, {})
         counts = Counter((row["priority"], row["flow"]) for row in rows)
         full = {(row["priority"], row["flow"]): row["most"] for row in rows}
-        for key, count in counts.items():
-            if count >= full[key]:
-                lane.spilled[key] = asked_at
-        for key, at in list(lane.spilled.items()):
+        spilled |= {key: asked_at for key, count in counts.items() if count >= full[key]}
+        for key, at in list(spilled.items()):
             if key not in look.sated and at < asked_at - PARKING_SECONDS:
-                del lane.spilled[key]
+                del spilled[key]
 
     async def _park(self, lane: Lane) -> None:
         entries = lane.take_all()

@@ -48,6 +48,15 @@ async def order_of(pool: Pool, ids: Sequence[int]) -> list[int]:
     return [row["message_id"] for row in rows]
 
 
+def overtaken(order: Sequence[int], ids: Sequence[int]) -> int:
+    """How many places the message that was passed by most came too late.
+
+    Calls of the same moment are on their way together: a few may swap.
+    """
+    place = {id_: n for n, id_ in enumerate(ids)}
+    return max(n - place[id_] for n, id_ in enumerate(order))
+
+
 async def pause(pool: Pool, account: Account, *, paused: bool) -> None:
     """Stop the account's device or let it go on, as the operators' command does."""
     async with pool.acquire() as connection:

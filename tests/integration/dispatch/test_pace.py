@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 
@@ -7,6 +8,7 @@ from service.dispatch.claims import CLAIM_SECONDS
 from tests.integration.dispatch.calls import (
     calls_of,
     order_of,
+    overtaken,
     pause,
     send,
     send_bulk,
@@ -62,6 +64,14 @@ async def test_the_urgent_goes_first_and_the_rest_in_its_order(hantar: Hantar) -
     assert [id_ for id_ in order if id_ in set(low)] == low
 
 
+async def test_the_first_bulks_of_new_devices_go_out_in_order(hantar: Hantar) -> None:
+    accounts = [await hantar.account(per_second=100.0) for _ in range(8)]
+    bulks = await asyncio.gather(*(send_bulk(hantar, each, 300) for each in accounts))
+    for ids in bulks:
+        await called(hantar, ids, 300)
+        assert overtaken(await order_of(hantar.pool, ids), ids) <= 20
+
+
 async def test_a_flood_is_parked_and_goes_out_once_and_in_order_at_a_new_rate(
     hantar: Hantar,
 ) -> None:
@@ -77,7 +87,7 @@ async def test_a_flood_is_parked_and_goes_out_once_and_in_order_at_a_new_rate(
     assert await parked() >= 300 - 120 - 2
     await set_rate(hantar, account, 200.0)
     await called(hantar, ids, 300)
-    assert await order_of(hantar.pool, ids) == ids
+    assert overtaken(await order_of(hantar.pool, ids), ids) <= 20
     assert await hantar.pool.fetchval("SELECT count(*) FROM parked") == 0
 
 
