@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -181,6 +182,10 @@ async def _serve(
     stopping: asyncio.Event,
     bridge: Path | None = None,
 ) -> None:
+    # What is loaded by now stays: looked through again by each full collection of garbage, it
+    # would stop the loop for longer than a call may be late.
+    gc.collect()
+    gc.freeze()
     app = App(settings, dsn, seal)
     addresses = await app.start()
     phone: asyncio.Task[None] | None = None
