@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,9 @@ GROUP_LIMIT = 250
 RETRY_SECONDS = 0.5
 #: A fault of the server itself passes mostly; after so many tries a change is taken for its cause.
 SERVER_FAULT_TRIES = 10
+#: After a change that could not be written no claim's note is dropped for so long, which is longer
+#: than a claim is open: its own is among them, and leads the sweep to the message.
+NOTES_KEPT_SECONDS = 300.0
 CLOSE_SECONDS = 10.0
 
 
@@ -49,6 +54,8 @@ class Recorder:
         self._dedicated = Dedicated(dsn, name="recorder")
         self._relay = relay
         self._doubt_seconds = doubt_seconds
+        # Until when (monotonic).
+        self._notes_kept = -math.inf
         self._group: GroupCommit[Change | Through, None] = GroupCommit(
             self._write, name="record", most_items=GROUP_LIMIT
         )
@@ -98,12 +105,15 @@ class Recorder:
                 log.exception("change_refused", message_id=getattr(item, "message_id", None))
             else:
                 return
+        self._notes_kept = time.monotonic() + NOTES_KEPT_SECONDS
 
     async def _persist(self, items: list[Change | Through]) -> None:
         """Write all of it, however long the database is away; raises what the items are to blame
         for, and then wrote nothing."""
         changes = fold(item for item in items if isinstance(item, Change))
         claims = [item.claim for item in items if isinstance(item, Through)]
+        if time.monotonic() < self._notes_kept:
+            claims = []
         left = SERVER_FAULT_TRIES
         while True:
             try:

@@ -183,3 +183,25 @@ async def neighbour(hantar: Hantar, account: Account) -> Account:
         other = await hantar.account()
         if await shard_of(hantar.pool, other) == await shard_of(hantar.pool, account):
             return other
+
+
+async def test_an_outcome_that_cannot_be_written_is_found_out_later(hantar: Hantar) -> None:
+    account = await hantar.account()
+    await hantar.pool.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'not this one'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON messages FOR EACH ROW
+            WHEN (NEW.status = 'unconfirmed') EXECUTE FUNCTION refuse()
+        """
+    )
+    id_ = await send(hantar, account, "+601155500002")  # which never answers
+
+    async def called() -> bool:
+        return len(await calls_of(hantar.pool, [id_])) >= 1
+
+    await eventually(called)
+    # The command is acked once its outcome was tried.
+    await through(hantar)
+    await hantar.pool.execute("DROP TRIGGER refuse ON messages; DROP FUNCTION refuse")
+    await hantar.until(account, id_, "unconfirmed")
