@@ -86,12 +86,8 @@ class Attempt:
         if not self._pacer.begin(plan.slot, now):
             self._unpaced.add(send.message_id)
             return False
+        # Nothing more here: whatever is done between this and the call makes the call late.
         self._begun[send.message_id] = now
-        age = (datetime.now(UTC) - plan.claimed.due_at).total_seconds()
-        _observe(_AGE[plan.entry.priority], max(age, 0.0), plan)
-        if plan.entry.pack is not None and plan.claimed.attempt == 1:
-            delay = max(min(age, now - plan.free_at), 0.0)
-            _observe(_DELAY[plan.entry.priority], delay, plan)
         return True
 
     def done(self, send: Send, outcome: Outcome) -> None:
@@ -101,8 +97,19 @@ class Attempt:
             return
         calls, call_seconds = _call_metrics(self._driver, type(outcome).__name__)
         calls.inc()
-        _observe(call_seconds, time.monotonic() - self._begun.pop(send.message_id), plan)
+        _observe(call_seconds, self._observe_wait(plan), plan)
         self._outcome(plan, outcome)
+
+    def _observe_wait(self, plan: Planned) -> float:
+        """Count how long the message had waited for its call; answers how long ago that was."""
+        begun = self._begun.pop(plan.claimed.message_id)
+        took = time.monotonic() - begun
+        age = (datetime.now(UTC) - plan.claimed.due_at).total_seconds() - took
+        _observe(_AGE[plan.entry.priority], max(age, 0.0), plan)
+        if plan.entry.pack is not None and plan.claimed.attempt == 1:
+            delay = max(min(age, begun - plan.free_at), 0.0)
+            _observe(_DELAY[plan.entry.priority], delay, plan)
+        return took
 
     def lapsed(self, plan: Planned) -> bool:
         """Whether it was left for another reason than that its device was slowed down meanwhile.
@@ -121,6 +128,8 @@ class Attempt:
         begun = [plan for id_, plan in self._planned.items() if id_ in self._begun]
         never = [plan for id_, plan in self._planned.items() if id_ not in self._begun]
         self._planned.clear()
+        for plan in begun:
+            self._observe_wait(plan)
         return begun, never
 
 
