@@ -74,26 +74,26 @@ class Pacer:
 
     A slot is planned ahead by `plan` and taken by `begin` when the call is really made. There the
     windows are checked against the calls that were made, as a stalled process calls late, out of
-    order or not at all. A new pacer acts as if every budget had just been used up, since its owner
-    cannot know what another one sent. While the device is throttled every window is longer.
-    `draw` gives the jitter: numbers in 0…1.
+    order or not at all. A new pacer acts as if every budget had been used up at `since`, as its
+    owner cannot know what another one sent before. While the device is throttled every window is
+    longer. `draw` gives the jitter: numbers in 0…1.
     """
 
     def __init__(
         self,
         limits: Limits,
-        now: float,
+        since: float,
         *,
         throttle: Throttle | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.throttle = throttle or Throttle()
         self._draw = draw
-        self._slots: deque[float] = deque([now], maxlen=1)
-        self._made: deque[float] = deque([now], maxlen=1)
+        self._slots: deque[float] = deque([since], maxlen=1)
+        self._made: deque[float] = deque([since], maxlen=1)
         self._count = 0
         # Spacing goes by the plan: counted from late calls, each lateness would add to the next.
-        self._planned = now
+        self._planned = since
         self.change(limits)
 
     @property

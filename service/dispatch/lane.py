@@ -47,8 +47,9 @@ _SKIPPED = {"opted_out": "the recipient opted out", "no_device": "the device was
 class Lane:
     """Sends what it holds at the device's pace; what it cannot hold it leaves to the parking lot.
 
-    `holds` is told what concerns the whole device, `spilled` which flows have messages that were
-    parked for want of room, and when (monotonic).
+    Nobody else has called for the device `since` then (monotonic). `holds` is told what concerns
+    the whole device, `spilled` which flows have messages that were parked for want of room, and
+    when (monotonic).
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Lane:
         lot: ParkingLot,
         recorder: Recorder,
         holds: DeviceHolds,
+        since: float,
         spilled: dict[Key, float],
     ) -> None:
         self.device = device
@@ -70,8 +72,8 @@ class Lane:
         self._claims = claims
         self._lot = lot
         self._recorder = recorder
-        now = time.monotonic()
-        self._pacer = Pacer(device.limits, now, throttle=Throttle(now + device.slow_seconds))
+        throttle = Throttle(time.monotonic() + device.slow_seconds)
+        self._pacer = Pacer(device.limits, since, throttle=throttle)
         self._holds = holds
         self._spilled = spilled
         self._backlog = Backlog()

@@ -60,6 +60,8 @@ class Lanes:
         # Of each device the flows with messages that were left to the parking lot, and when
         # (monotonic).
         self._spilled: dict[int, dict[Key, float]] = {}
+        # Since when (monotonic) nobody else can have called for each device.
+        self._since: dict[int, float] = {}
         self._leaving: set[int] = set()
         # Devices whose parked messages were looked for since they may send.
         self._known: set[int] = set()
@@ -94,6 +96,9 @@ class Lanes:
         lanes = [lane for lane in self._lanes.values() if lane.device.shard == shard]
         for lane in lanes:
             del self._lanes[lane.device.id]
+        for device in self._devices.values():
+            if device.shard == shard:
+                self._since.pop(device.id, None)
         return lanes
 
     def gained(self, shard: int) -> None:
@@ -136,6 +141,8 @@ class Lanes:
         self._devices = {
             row.id: replace(row, open=False) if self._holds.keeps(row.id) else row for row in rows
         }
+        now = time.monotonic()
+        self._since = {id_: self._since.get(id_, now) for id_ in self._devices}
         self._known &= {device.id for device in self._devices.values() if device.open}
         for lane in list(self._lanes.values()):
             device = self._devices.get(lane.device.id)
@@ -149,7 +156,6 @@ class Lanes:
                 self._lanes.pop(lane.device.id, None)
         kept = self._devices.keys() | self._lanes.keys()
         self._spilled = {id_: keys for id_, keys in self._spilled.items() if id_ in kept}
-        now = time.monotonic()
         runnable = [lane for lane in self._lanes.values() if len(lane) and lane.device.open]
         metrics.LANES.labels("runnable").set(len(runnable))
         metrics.LANES.labels("stalled").set(sum(lane.stalled(now) for lane in runnable))
@@ -171,6 +177,7 @@ class Lanes:
                 lot=self._lot,
                 recorder=self._recorder,
                 holds=self._holds,
+                since=self._since.get(device.id, time.monotonic()),
                 spilled=self._spilled.setdefault(device.id, {}),
             )
         return lane

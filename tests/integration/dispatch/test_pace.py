@@ -47,6 +47,16 @@ async def test_devices_do_not_share_their_limits(hantar: Hantar) -> None:
     assert len(await calls_of(hantar.pool, waiting)) < 20
 
 
+async def test_a_device_that_was_idle_for_its_window_is_called_at_once(hantar: Hantar) -> None:
+    idle, busy = await hantar.account(per_second=0.4), await hantar.account(per_second=10.0)
+    await called(hantar, await send_bulk(hantar, busy, 45), 45)  # four seconds and a half
+    sent_at = time.monotonic()
+    first = await send(hantar, idle)
+    await called(hantar, [first], 1)
+    [called_at] = await calls_of(hantar.pool, [first])
+    assert called_at - sent_at < 1.5
+
+
 async def test_the_urgent_goes_first_and_the_rest_in_its_order(hantar: Hantar) -> None:
     account = await hantar.account(per_second=20.0)
     low = await send_bulk(hantar, account, 40)
