@@ -10,7 +10,7 @@ import msgspec
 from schemas.commands import DISPATCH_PACK, DISPATCH_TYPE, Dispatch
 from service.bus.topology import DISPATCH, dispatch_queue
 from service.store.pool import Pool
-from tests.integration.dispatch.calls import calls_of, order_of, send
+from tests.integration.dispatch.calls import calls_of, order_of, overtaken, send
 from tests.integration.store.rows import put_messages
 from tests.system import Account, Hantar, eventually
 
@@ -69,10 +69,9 @@ async def test_campaigns_and_the_accounts_own_take_turns(hantar: Hantar) -> None
     await called(hantar, [*second, *own], 30)
     # A turn each: what came late is through after as many of the flood, give or take a claim.
     assert len(await calls_of(hantar.pool, flood)) - before <= 15 + 15 + 5
-    assert await order_of(hantar.pool, second) == second
-    assert await order_of(hantar.pool, own) == own
-    gone = await order_of(hantar.pool, flood)
-    assert gone == flood[: len(gone)]
+    assert overtaken(await order_of(hantar.pool, second), second) <= 3
+    assert overtaken(await order_of(hantar.pool, own), own) <= 3
+    assert overtaken(await order_of(hantar.pool, flood), flood) <= 3
 
 
 async def test_one_parked_message_comes_out_beside_a_full_lane(hantar: Hantar) -> None:

@@ -48,13 +48,13 @@ async def test_devices_do_not_share_their_limits(hantar: Hantar) -> None:
 
 
 async def test_a_device_that_was_idle_for_its_window_is_called_at_once(hantar: Hantar) -> None:
-    idle, busy = await hantar.account(per_second=0.4), await hantar.account(per_second=10.0)
-    await called(hantar, await send_bulk(hantar, busy, 45), 45)  # four seconds and a half
+    idle, busy = await hantar.account(per_second=0.2), await hantar.account(per_second=10.0)
+    await called(hantar, await send_bulk(hantar, busy, 55), 55)  # for five seconds and a half
     sent_at = time.monotonic()
     first = await send(hantar, idle)
     await called(hantar, [first], 1)
     [called_at] = await calls_of(hantar.pool, [first])
-    assert called_at - sent_at < 1.5
+    assert called_at - sent_at < 3.0
 
 
 async def test_the_urgent_goes_first_and_the_rest_in_its_order(hantar: Hantar) -> None:
@@ -71,7 +71,7 @@ async def test_the_urgent_goes_first_and_the_rest_in_its_order(hantar: Hantar) -
     assert len(overtaking) <= 3
     order = await order_of(hantar.pool, [*low, normal, high])
     assert order.index(normal) < 25
-    assert [id_ for id_ in order if id_ in set(low)] == low
+    assert overtaken([id_ for id_ in order if id_ in set(low)], low) <= 3
 
 
 async def test_the_first_bulks_of_new_devices_go_out_in_order(hantar: Hantar) -> None:
