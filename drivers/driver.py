@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -330,6 +330,8 @@ class Kind:
     limits: Mapping[str, float] = field(default_factory=dict)
     #: the settings without which a device cannot send; None: a phone has to be linked by a code
     needs: frozenset[str] | None = None
+    #: what its provider may refuse a message with, as far as that is known
+    rules: Collection[Rule] = ()
     #: the state of a new device that is linked by a code
     begins: str = "unlinked"
 

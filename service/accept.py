@@ -56,7 +56,7 @@ class Accept:
             ready, refused = await resolve(connection, account_id, drafts)
             rejected = sorted([*faulty, *refused], key=lambda item: item.index)
             for item in rejected:
-                metrics.REJECTED.labels(item.code).inc()
+                metrics.REJECTED.labels(metrics.REJECTIONS(item.code)).inc()
             if not ready:
                 raise _all_rejected(rejected)
             written = await write(connection, account_id, ready)

@@ -22,6 +22,7 @@ from service.ingress.ops import ops_application
 from service.once import Once
 from service.record.recorder import Recorder
 from service.relay import Relay
+from service.roles.codes import count_from_zero
 from service.roles.dispatcher import start_dispatcher
 from service.roles.ingress import Ingress
 from service.roles.intake import start_intake
@@ -80,6 +81,7 @@ class App:
     async def _start(self) -> Addresses:
         settings = self._settings
         metrics.BUILD.labels(version("hantar"), settings.roles).set(1)
+        count_from_zero()
         lag = LoopLag()
         lag.start()
         self._stops.add("loop lag", lag.close)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import Board, Panel, Row, last, quantile, rate
+from deploy.grafana.panels import Board, Panel, Row, last, quantile, rate, some
 
 _ROUTES = 'route=~"/api/v1/(messages/send|messages/bulk|campaigns)"'
 _IN = Row(
@@ -37,7 +37,7 @@ _IN = Row(
         Panel(
             "Rejected",
             "Items of bulks a second, by code.",
-            [(rate("hantar_messages_rejected_total", "code"), "{{code}}")],
+            [(some(rate("hantar_messages_rejected_total", "code")), "{{code}}")],
             "mps",
             "stack",
             none="none",
@@ -63,7 +63,7 @@ _COMMANDS = Row(
         Panel(
             "Deferred",
             "Times that a command had to wait for us, a second.",
-            [(rate("hantar_commands_deferred_total", "reason"), "{{reason}}")],
+            [(some(rate("hantar_commands_deferred_total", "reason")), "{{reason}}")],
             "ops",
             alert="HantarOutboxStuck",
             none="none",
@@ -71,7 +71,12 @@ _COMMANDS = Row(
         Panel(
             "Buried",
             "What was no command, a second.",
-            [(rate("hantar_commands_buried_total", "reason, kept"), "{{reason}} kept={{kept}}")],
+            [
+                (
+                    some(rate("hantar_commands_buried_total", "reason, kept")),
+                    "{{reason}} kept={{kept}}",
+                )
+            ],
             "ops",
             none="none",
         ),
@@ -89,7 +94,7 @@ _WORK = Row(
         Panel(
             "Campaigns stopped",
             "A second, as their template cannot be sent.",
-            [(rate("hantar_campaigns_stopped_total", "reason"), "{{reason}}")],
+            [(some(rate("hantar_campaigns_stopped_total", "reason")), "{{reason}}")],
             "ops",
             none="none",
         ),

@@ -36,7 +36,7 @@ _DEVICES = Row(
             "until somebody resumes them, by reason.",
             [
                 (total("hantar_devices_unanswered_total", "driver"), "{{driver}} left alone"),
-                (total("hantar_devices_stopped_total", "reason"), "{{reason}}"),
+                (some(total("hantar_devices_stopped_total", "reason")), "{{reason}}"),
             ],
             alert="HantarDeviceStopped",
         ),
@@ -224,14 +224,14 @@ _CALLBACKS = Row(
         Panel(
             "Meta's error codes",
             "In answers and callbacks, a second.",
-            [(rate("hantar_meta_errors_total", "code"), "{{code}}")],
+            [(some(rate("hantar_meta_errors_total", "code")), "{{code}}")],
             "ops",
             none="none",
         ),
         Panel(
             "Parts of Meta's webhooks left aside",
             "A second, by kind.",
-            [(rate("hantar_meta_webhooks_ignored_total", "kind"), "{{kind}}")],
+            [(some(rate("hantar_meta_webhooks_ignored_total", "kind")), "{{kind}}")],
             "ops",
             none="none",
         ),

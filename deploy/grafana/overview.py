@@ -216,7 +216,12 @@ _WHATSAPP = Row(
         Panel(
             "Failures",
             "Messages that failed for good a second, by reason.",
-            [(rate("hantar_messages_failed_total", "driver, reason"), "{{driver}} {{reason}}")],
+            [
+                (
+                    some(rate("hantar_messages_failed_total", "driver, reason")),
+                    "{{driver}} {{reason}}",
+                )
+            ],
             "mps",
             none="none",
         ),

@@ -9,13 +9,10 @@ import structlog
 
 from drivers.driver import Outcome, Retry, Rule, Scope, Sent, Unconfirmed
 from drivers.meta.calls import Answered
-from drivers.meta.errors import UNKNOWN, rule_of, rule_of_status
+from drivers.meta.errors import RULES, UNKNOWN, rule_of, rule_of_status
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-
-#: Codes not known here that get a label of their own.
-UNKNOWN_LIMIT = 50
 
 #: Nothing of the request left: the device waits a moment, and the try does not count.
 NOT_REACHED = Retry("not_reached", None, Scope.DEVICE, counts=False)
@@ -23,22 +20,18 @@ NO_ANSWER = Unconfirmed("no_answer")
 
 
 class Codes:
-    """Counts the codes that come; of those not known here only so many by their own names."""
+    """Counts the codes that come, those of the table from zero."""
 
     def __init__(self) -> None:
-        self._unknown: set[int] = set()
+        for code in RULES:
+            metrics.META_ERRORS.labels(metrics.META_CODES(str(code)))
 
     def count(self, code: int) -> Rule:
         """The rule of a code that came, once it is counted and, when unknown, told aloud."""
         rule = rule_of(code)
-        label = str(code)
         if rule is UNKNOWN:
             log.warning("meta_code_unknown", code=code)
-            if len(self._unknown) >= UNKNOWN_LIMIT and code not in self._unknown:
-                label = "other"
-            else:
-                self._unknown.add(code)
-        metrics.META_ERRORS.labels(label).inc()
+        metrics.META_ERRORS.labels(metrics.META_CODES(str(code))).inc()
         return rule
 
 

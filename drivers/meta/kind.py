@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from drivers.driver import Kind
+from drivers.meta.errors import RULES, UNKNOWN
 
 #: Meta's ids are decimal numbers, given as text. A bare $ would let a line feed pass.
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,32}(?!\n)$")]
@@ -34,4 +35,5 @@ KIND = Kind(
     credential="access_token",
     limits={"per_second": 80.0, "pair_seconds": 6.0},
     needs=frozenset({"phone_number_id", "access_token"}),
+    rules=(*RULES.values(), UNKNOWN),
 )

@@ -81,7 +81,7 @@ class MetaReceiver:
         news = news_in(document)
         found: list[Called] = []
         for other in news.others:
-            metrics.META_WEBHOOKS.labels(other.kind if other.kind in _KINDS else "other").inc()
+            metrics.META_WEBHOOKS.labels(metrics.META_KINDS(other.kind)).inc()
             found.append(Unread(min(believed), other.kind, other.text, other.at))
         for status in news.statuses:
             found += self._statuses(status, numbers[status.phone_number_id])
@@ -108,10 +108,6 @@ class MetaReceiver:
         # Somebody sent it by hand, or with another program.
         metrics.META_WEBHOOKS.labels("foreign_status").inc()
         return []
-
-
-#: Kinds of webhook that are counted under their own names.
-_KINDS = frozenset({"status", "message", "account_update", "phone_number_name_update", "security"})
 
 
 def _inbound(news: InboundNews, devices: Sequence[int]) -> list[Inbound]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from drivers.driver import Kind
+from drivers.simulator.outcomes import RULES
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """There are none."""
 
 
-KIND = Kind(Settings, begins="ready")
+KIND = Kind(Settings, rules=RULES.values(), begins="ready")

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 #: Nothing may take longer; each step inside has a shorter limit of its own.
 REQUEST_SECONDS = 30.0
 AUTHENTICATE_SECONDS = 5.0
+#: What the address of a request is called that nothing answers to.
+NO_ROUTE = "none"
 #: Answered while the body is still on its way; whoever reads this need not send the rest.
 _BODY_UNREAD = frozenset({408, 413})
 _REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
@@ -69,10 +71,10 @@ def application(
     app.on_response_prepare.append(_shape_late)
     app.on_response_prepare.append(tell)
     app.add_routes(routes)
-    for resource in app.router.resources():
-        metrics.REQUEST_SECONDS.labels(resource.canonical)
-        for status in ("2xx", "4xx", "5xx"):
-            metrics.REQUESTS.labels(resource.canonical, status)
+    for route in (NO_ROUTE, *(resource.canonical for resource in app.router.resources())):
+        metrics.REQUEST_SECONDS.labels(route)
+        for status in metrics.STATUSES:
+            metrics.REQUESTS.labels(route, status)
     return app
 
 
@@ -124,7 +126,7 @@ def _request_id(request: web.Request) -> str:
 
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "none"
+    return resource.canonical if resource is not None else NO_ROUTE
 
 
 @web.middleware

@@ -171,11 +171,11 @@ class Commands:
                 return await work()
             except Problem as problem:
                 # The others are answers already; these two say nothing of the command.
-                reason = problem.code
-            except (*UNAVAILABLE, *CONFLICTS, PublishFailed) as error:
-                reason = type(error).__name__
+                reason = error = problem.code
+            except (*UNAVAILABLE, *CONFLICTS, PublishFailed) as fault:
+                reason, error = _at_fault(fault), type(fault).__name__
             metrics.COMMANDS_DEFERRED.labels(reason).inc()
-            log.warning("command_deferred", reason=reason)
+            log.warning("command_deferred", reason=reason, error=error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -198,6 +198,12 @@ class Commands:
                 )
         except (PublishFailed, TimeoutError) as error:
             log.warning("reply_lost", kind=routing_key, error=type(error).__name__)
+
+
+def _at_fault(error: Exception) -> str:
+    if isinstance(error, PublishFailed):
+        return "broker"
+    return "conflict" if isinstance(error, CONFLICTS) else "database"
 
 
 async def _raise(problem: Problem, _connection: Connection) -> Answer:

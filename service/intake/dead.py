@@ -45,7 +45,8 @@ class DeadLetters:
             await self._bus.publish(_dead_letter(delivery, poison))
             log.warning("command_buried", reason=poison.reason, user=delivery.user_id)
         await delivery.ack()
-        metrics.COMMANDS_BURIED.labels(poison.reason, "yes" if kept else "no").inc()
+        reason = metrics.POISONS(poison.reason)
+        metrics.COMMANDS_BURIED.labels(reason, "yes" if kept else "no").inc()
 
     def _may_keep(self, user: str) -> bool:
         now = time.monotonic()

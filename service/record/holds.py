@@ -62,7 +62,7 @@ async def _stop_campaigns(connection: Connection, reasons: Mapping[int | None, s
     events = []
     for campaign_id in await store.pause_going(connection, ids):
         reason = reasons[campaign_id]
-        metrics.CAMPAIGNS_STOPPED.labels(reason).inc()
+        metrics.CAMPAIGNS_STOPPED.labels(metrics.STOPS(reason)).inc()
         log.error("campaign_stopped", campaign_id=campaign_id, reason=reason)
         events.append(await tell(connection, campaign_id, now))
     return events
@@ -72,6 +72,6 @@ async def stop_device(connection: Connection, device_id: int, reason: str) -> Se
     """Take a device out of use until somebody resumes it, in a transaction; its messages wait."""
     events = await change_state(connection, None, device_id, state="error", reason=reason)
     if events:
-        metrics.DEVICES_STOPPED.labels(reason).inc()
+        metrics.DEVICES_STOPPED.labels(metrics.STOPS(reason)).inc()
         log.error("device_stopped", device_id=device_id, reason=reason)
     return events or []

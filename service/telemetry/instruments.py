@@ -1,4 +1,5 @@
-"""How metrics are made: every label has a closed set of values, and each series is there at once.
+"""How metrics are made: every label has a closed or bounded set of values, and each series whose
+values are known is there at once.
 
 A counter that appears with its first event has no rate for it; one that was there before does.
 """
@@ -25,39 +26,68 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
 
-#: The values of a label; None: a set that is bounded where it is written, too large to make ahead.
-Values = Iterable[str] | None
+
+class Few:
+    """Keeps a label whose set is open to so many values, the known ones and whatever else comes
+    first; the rest is `other`, and nothing is `none`."""
+
+    def __init__(self, most: int, known: Iterable[str] = ()) -> None:
+        self.most = most
+        self.known = tuple(known)
+        self._taken = set(self.known)
+
+    def __call__(self, value: str | None) -> str:
+        if value is None:
+            return "none"
+        if value not in self._taken:
+            if len(self._taken) >= self.most:
+                return "other"
+            self._taken.add(value)
+        return value
+
+
+#: The values of a label; None: those of the routes, checks and devices that there are, which are
+#: bounded where they are written.
+Values = Sequence[str] | Few | None
+
+#: What was declared, by metric and label: a test holds against it what processes export.
+DECLARED: dict[str, Mapping[str, Values]] = {}
 
 
 def counter(name: str, meaning: str, **labels: Values) -> Counter:
     """A counter; `_total` is added to its name."""
     metric = Counter(name, meaning, list(labels), registry=REGISTRY)
-    _make_series(metric, labels)
+    _make_series(name, metric, labels)
     return metric
 
 
 def gauge(name: str, meaning: str, **labels: Values) -> Gauge:
     """A gauge."""
     metric = Gauge(name, meaning, list(labels), registry=REGISTRY)
-    _make_series(metric, labels)
+    _make_series(name, metric, labels)
     return metric
 
 
 def histogram(name: str, meaning: str, edges: Sequence[float], **labels: Values) -> Histogram:
     """A histogram; objectives are measured exactly where they are one of its edges."""
     metric = Histogram(name, meaning, list(labels), registry=REGISTRY, buckets=edges)
-    _make_series(metric, labels)
+    _make_series(name, metric, labels)
     return metric
 
 
-def _make_series(metric: MetricWrapperBase, labels: Mapping[str, Values]) -> None:
+def _make_series(name: str, metric: MetricWrapperBase, labels: Mapping[str, Values]) -> None:
+    DECLARED[name] = labels
     for values in _series(labels):
         if values:
             metric.labels(*values)
 
 
 def _series(labels: Mapping[str, Values]) -> list[tuple[str, ...]]:
-    known = [values for values in labels.values() if values is not None]
+    known = [
+        (*values.known, "other") if isinstance(values, Few) else values
+        for values in labels.values()
+        if values is not None
+    ]
     return list(product(*known)) if len(known) == len(labels) else []
 
 
@@ -96,6 +126,7 @@ class Look(Collector):
     def gauge(self, name: str, meaning: str, **labels: Values) -> SampledGauge:
         """A gauge of this look."""
         metric = Gauge(name, meaning, list(labels), registry=self._registry)
+        DECLARED[name] = labels
         return SampledGauge(metric, labels)
 
     def taken(self, *, good_seconds: float) -> None:
@@ -113,20 +144,3 @@ class Look(Collector):
     def collect(self) -> Iterable[Metric]:
         """What is known at this moment."""
         return self._registry.collect() if time.monotonic() < self._good_until else ()
-
-
-class Few:
-    """Keeps a label to a few values where the set is open: the rest is `other`."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: set[str] = set()
-
-    def __call__(self, value: str | None) -> str:
-        if value is None:
-            return "none"
-        if value not in self._known:
-            if len(self._known) >= self._most:
-                return "other"
-            self._known.add(value)
-        return value

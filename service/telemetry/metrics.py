@@ -1,5 +1,5 @@
 """Every metric that processes count as they work, with its meaning; what has to be looked up in the
-database is in `samples.py`. Labels come from closed sets only."""
+database is in `samples.py`. Labels come from closed sets, or from `Few` where others decide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from service.telemetry.instruments import REGISTRY, Few, counter, gauge, histogr
 
 DRIVERS = ("meta", "simulator", "wwebjs")
 PRIORITIES = ("high", "normal", "low")
+STATUSES = ("2xx", "3xx", "4xx", "5xx")
 DOORS = ("http", "amqp")
 ROUTING_KEYS = ("message.send", "message.bulk", "campaign.create")
 CONNECTIONS = ("publish", "consume")
@@ -19,8 +20,37 @@ VERDICTS = (
     "daily_cap",
 )
 GROUPS = ("callbacks", "claims", "record", "outbox", "parking", "unparking", "webhooks")
-#: Codes of failures told apart: a driver's table has some sixty, and there are our own.
+LOOKED_AT = (
+    *("outbox", "shards", "doubts", "devices", "callers", "parked", "bulk", "database", "books"),
+)
+#: Why an item of a bulk was refused, and why a command could not be told of to anybody.
+REJECTIONS = Few(
+    20,
+    ("validation_failed", "unknown_field", "invalid_phone", "no_device", "opted_out", "duplicate"),
+)
+POISONS = Few(
+    20,
+    (
+        *("type", "message_id", "user_id", "content_type", "content_encoding", "payload_too_large"),
+        *("account", "forbidden", "invalid_json"),
+    ),
+)
+#: Codes of failures told apart: the drivers' tables have some seventy, and there are our own.
+#: Those that a driver knows are there from the start (roles/codes.py).
 FAILURES = Few(200)
+STOPS = Few(50)
+META_CODES = Few(250)
+META_KINDS = Few(
+    20,
+    (
+        "status",
+        "message",
+        "account_update",
+        "phone_number_name_update",
+        "security",
+        "foreign_status",
+    ),
+)
 
 # The edges have in them, exactly, what deploy/prometheus/slo.yml promises.
 _AGE_EDGES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -96,13 +126,15 @@ REQUESTS = counter(
     "hantar_http_requests",
     "HTTP requests answered, by route and status class.",
     route=None,
-    status=None,
+    status=STATUSES,
 )
 REQUEST_SECONDS = histogram(
     "hantar_http_request_seconds", "Time to answer an HTTP request.", _CALL_EDGES, route=None
 )
 ACCEPTED = counter("hantar_messages_accepted", "Messages accepted, by door.", door=DOORS)
-REJECTED = counter("hantar_messages_rejected", "Messages of bulks refused, by code.", code=None)
+REJECTED = counter(
+    "hantar_messages_rejected", "Messages of bulks refused, by code.", code=REJECTIONS
+)
 COMMANDS = counter(
     "hantar_commands",
     "Upstream commands settled, by routing key and result.",
@@ -119,13 +151,13 @@ COMMANDS_BURIED = counter(
     "hantar_commands_buried",
     "Upstream commands that nobody could be told about, by reason; those not kept among the dead "
     "ones for their number have kept=no.",
-    reason=None,
+    reason=POISONS,
     kept=("yes", "no"),
 )
 COMMANDS_DEFERRED = counter(
     "hantar_commands_deferred",
     "Times that an upstream command had to wait for the service, by reason.",
-    reason=None,
+    reason=("unavailable", "idempotency_in_progress", "database", "conflict", "broker"),
 )
 CALLED_BACK = counter(
     "hantar_callbacks_received",
@@ -193,13 +225,13 @@ DELAY = histogram(
 )
 META_ERRORS = counter(
     "hantar_meta_errors",
-    "Error codes that Meta answered or called back with; of codes not known here the first 50.",
-    code=None,
+    "Error codes that Meta answered or called back with; of codes not known here the first ones.",
+    code=META_CODES,
 )
 META_WEBHOOKS = counter(
     "hantar_meta_webhooks_ignored",
     "Parts of Meta's webhooks that nothing is done about, by kind.",
-    kind=None,
+    kind=META_KINDS,
 )
 
 # recorder, and whoever records: what became of it
@@ -211,7 +243,10 @@ STATUS = counter(
     status=[status.value for status in Status if status is not Status.SENDING],
 )
 FAILED = counter(
-    "hantar_messages_failed", "Messages failed, by driver and reason.", driver=None, reason=None
+    "hantar_messages_failed",
+    "Messages failed, by driver and reason.",
+    driver=DRIVERS,
+    reason=FAILURES,
 )
 CREDITS = counter(
     "hantar_credits_moved",
@@ -236,12 +271,12 @@ DEAD_COMMANDS = counter(
 DEVICES_STOPPED = counter(
     "hantar_devices_stopped",
     "Devices taken out of use until somebody resumes them, by why.",
-    reason=None,
+    reason=STOPS,
 )
 CAMPAIGNS_STOPPED = counter(
     "hantar_campaigns_stopped",
     "Campaigns paused because their template cannot be sent, by why.",
-    reason=None,
+    reason=STOPS,
 )
 UNANSWERED = counter(
     "hantar_devices_unanswered",
@@ -260,7 +295,9 @@ MAILS = counter(
 LOOKS = counter(
     "hantar_looks",
     "Looks at the database for the gauges of samples.py, by what was looked at and result.",
-    look=None,
+    look=LOOKED_AT,
     result=("taken", "failed"),
 )
-LOOK_SECONDS = histogram("hantar_look_seconds", "Time of such a look.", _STATEMENT_EDGES, look=None)
+LOOK_SECONDS = histogram(
+    "hantar_look_seconds", "Time of such a look.", _STATEMENT_EDGES, look=LOOKED_AT
+)

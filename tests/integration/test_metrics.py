@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.telemetry.instruments import REGISTRY
+from tests.declared import undeclared
 from tests.system import Hantar, eventually
 
 #: What needs a failure, another driver or another door; all the rest has to move.
@@ -89,6 +91,14 @@ async def test_every_figure_is_there_and_moves_with_what_happens(hantar: Hantar)
         if name.startswith("hantar_") and not any(samples.values()) and not QUIET.match(name)
     ]
     assert still == []
+    assert undeclared((name, dict(labels)) for name, labels in series(found)) == []
+
+
+def series(found: dict[str, Any]) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Our own, by name and labels."""
+    for name, samples in found.items():
+        if name.startswith("hantar_"):
+            yield from ((name, labels) for labels in samples)
 
 
 async def test_what_nobody_looks_at_any_more_is_not_told(hantar: Hantar) -> None:

@@ -112,6 +112,11 @@ class Prometheus:
         answer = await self._get("label/__name__/values")
         return set(answer["data"])
 
+    async def series(self) -> list[tuple[str, dict[str, str]]]:
+        """Every series of ours that it has seen, by name and labels."""
+        answer = await self._get("series", **{"match[]": '{__name__=~"hantar_.+"}'})
+        return [(each["__name__"], each) for each in answer["data"]]
+
     async def has_seen_all(self, targets: int) -> None:
         """Return once so many targets answered twice: what counters do from now on is seen."""
 

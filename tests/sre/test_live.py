@@ -7,6 +7,7 @@ from pathlib import Path
 
 from service.core.sealing import new_key
 from tests.acceptance.installation import Installation
+from tests.declared import undeclared
 from tests.servers.rabbitmq import RabbitNode
 from tests.sre.boards import queries
 from tests.sre.load import calling, everything, listening
@@ -84,6 +85,7 @@ async def test_every_query_shows_what_its_legend_says(
         await everything(caller, installation.processes.environment["HANTAR_AMQP_URL"], endpoint)
         missing = await _missing(prometheus)
         assert await prometheus.rule_faults() == {}
+        assert undeclared(await prometheus.series()) == []
     assert not missing, "\n".join(f"{where}: {why}" for where, why in missing.items())
 
 
