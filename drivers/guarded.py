@@ -1,9 +1,10 @@
-"""The body of a request that asks leave in the very moment in which it is written."""
+"""Requests that ask leave in the very moment in which they are written, and their whole answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload
 
@@ -48,3 +49,14 @@ class Guarded(BytesPayload):
         if self.begun:
             return NoAnswer(type(error).__name__)
         return NotAllowed() if self.asked else NotSent(type(error).__name__)
+
+
+async def whole_body(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """The body of an answer; raises ClientPayloadError, and reads no further, when it is longer."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > limit_bytes:
+            response.close()
+            raise aiohttp.ClientPayloadError("the answer is too long")
+    return bytes(body)

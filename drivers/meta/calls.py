@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import aiohttp
 
-from drivers.guarded import Guarded, NoAnswer
+from drivers.guarded import Guarded, NoAnswer, whole_body
 
 #: Getting a connection: name, TCP, TLS, and the wait for a free one.
 CONNECT_SECONDS = 10.0
@@ -70,7 +70,7 @@ class Calls:
             async with self._session.post(
                 f"{self._base_url}{path}", data=guarded, allow_redirects=False
             ) as response:
-                return Answered(response.status, await _read(response))
+                return Answered(response.status, await whole_body(response, ANSWER_LIMIT_BYTES))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise guarded.failure(error) from None
 
@@ -80,16 +80,6 @@ class Calls:
             async with self._session.get(
                 f"{self._base_url}{path}", allow_redirects=False
             ) as response:
-                return Answered(response.status, await _read(response))
+                return Answered(response.status, await whole_body(response, ANSWER_LIMIT_BYTES))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswer(type(error).__name__) from None
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > ANSWER_LIMIT_BYTES:
-            response.close()
-            raise aiohttp.ClientPayloadError("the answer is too long")
-    return bytes(body)

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from drivers.guarded import Guarded, NoAnswer
+from drivers.guarded import Guarded, NoAnswer, whole_body
 
 CONNECT_SECONDS = 2.0
 #: The bridge answers a send within 15 s, after those that wait before it.
@@ -107,7 +107,8 @@ class Calls:
 
     @asynccontextmanager
     async def lines(self, path: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        """The objects of a stream of lines; raises NoAnswer at its end, however it ends."""
+        """The objects of a stream of lines, empty for a line that is none; raises NoAnswer at its
+        end, however it ends."""
         try:
             async with self._asks.get(
                 path,
@@ -125,22 +126,20 @@ class Calls:
 
 async def _objects(content: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]]:
     try:
-        while line := await content.readline():
-            yield orjson.loads(line)
+        while (line := await content.readline()).endswith(b"\n"):
+            yield _object(line)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise NoAnswer(type(error).__name__) from None
     raise NoAnswer("the stream ended")
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > ANSWER_LIMIT_BYTES:
-            response.close()
-            raise aiohttp.ClientPayloadError("the answer is too long")
+    return Answer(response.status, _object(await whole_body(response, ANSWER_LIMIT_BYTES)))
+
+
+def _object(text: bytes) -> dict[str, Any]:
     try:
-        document = orjson.loads(body)
+        document = orjson.loads(text)
     except orjson.JSONDecodeError:
         document = None
-    return Answer(response.status, document if isinstance(document, dict) else {})
+    return document if isinstance(document, dict) else {}

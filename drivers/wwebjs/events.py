@@ -17,6 +17,7 @@ from drivers.wwebjs.links import Links
 from drivers.wwebjs.memory import Memory
 from drivers.wwebjs.names import Names
 from service.core.lifecycle import Status
+from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Events:
                 if alone:
                     await self._follow()
         except NoAnswer as error:
-            if not self._away:
+            if not self._away and await self._memory.has_devices():
                 log.warning("bridge_away", error=str(error))
                 await self._say_away()
 
@@ -150,7 +151,7 @@ class Events:
 
     async def _take(self, events: Sequence[dict[str, Any]]) -> None:
         """Raises what those raise who have to take them."""
-        wa_ids = [str(event.get("wa_id")) for event in events if event["type"] == "ack"]
+        wa_ids = [str(event.get("wa_id")) for event in events if event.get("type") == "ack"]
         known = await self._memory.known(wa_ids) if wa_ids else {}
         found: dict[object, Called] = {}
         changed: set[int] = set()
@@ -158,17 +159,16 @@ class Events:
             device_id = self._names.device_id(str(event["device"]))
             if device_id is None:
                 continue
-            if event["type"] == "state":
+            if event.get("type") == "state":
                 changed.add(device_id)
                 continue
             try:
                 fact, called = _fact(event), _called(device_id, event, known)
+                if called is not None and fact not in self._facts:
+                    found[fact] = called
             except (KeyError, TypeError, ValueError) as error:
                 # It would come again for ever, before everything else.
-                log.error("bridge_event_refused", seq=event["seq"], error=type(error).__name__)
-                continue
-            if called is not None and fact not in self._facts:
-                found[fact] = called
+                _pass_over(event, type(error).__name__)
         if found:
             await self._host.call_back(list(found.values()))
             self._remember(found)
@@ -192,10 +192,18 @@ class Events:
 
 def _add(pack: list[dict[str, Any]], line: dict[str, Any]) -> None:
     """Keep a line that is an event; of others only a gap says something."""
-    if line.get("type") == "gap":
+    type_ = line.get("type")
+    if type_ == "gap":
         log.error("bridge_events_lost", after=line.get("from"), before=line.get("to"))
     elif isinstance(line.get("seq"), int) and "device" in line:
         pack.append(line)
+    elif type_ not in ("hello", "heartbeat"):
+        _pass_over(line, "no event")
+
+
+def _pass_over(line: dict[str, Any], error: str) -> None:
+    metrics.BRIDGE_LINES.inc()
+    log.error("bridge_event_refused", seq=line.get("seq"), error=error)
 
 
 def _fact(event: dict[str, Any]) -> object:

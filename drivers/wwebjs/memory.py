@@ -56,6 +56,9 @@ ON CONFLICT (device_id) DO UPDATE SET lock_until = EXCLUDED.lock_until
 _LOCKED = "SELECT FROM wwebjs_locks WHERE device_id = $1 AND lock_until > now()"
 # Given back with its connection.
 _READER = "SELECT pg_try_advisory_lock(hashtext('wwebjs events'))"
+_HAS_DEVICES = """
+SELECT EXISTS (SELECT FROM devices WHERE driver = 'wwebjs' AND deleted_at IS NULL)
+"""
 _LINKED = """
 SELECT id FROM devices
 WHERE driver = 'wwebjs' AND deleted_at IS NULL
@@ -111,6 +114,10 @@ class Memory:
     async def forget(self) -> None:
         """Drop some of what is older than a month."""
         await self._pool.execute(_FORGET, FORGET_LIMIT, timeout=TIMEOUT_SECONDS)
+
+    async def has_devices(self) -> bool:
+        """Whether anybody uses this driver."""
+        return bool(await self._pool.fetchval(_HAS_DEVICES, timeout=TIMEOUT_SECONDS))
 
     async def linked(self) -> set[int]:
         """The devices that have a phone, as far as is known here."""

@@ -233,6 +233,10 @@ META_WEBHOOKS = counter(
     "Parts of Meta's webhooks that nothing is done about, by kind.",
     kind=META_KINDS,
 )
+BRIDGE_LINES = counter(
+    "hantar_bridge_lines_refused",
+    "Lines of the wwebjs bridge's events that are malformed: nothing is done about them.",
+)
 
 # recorder, and whoever records: what became of it
 

@@ -14,7 +14,7 @@ from tests.system import Hantar, eventually
 
 #: What needs a failure, another driver or another door; all the rest has to move.
 QUIET = re.compile(
-    r"hantar_(devices_unanswered_total|meta_\w+|commands\w*|command_seconds\w*|callbacks_received_total|mails_total"
+    r"hantar_(devices_unanswered_total|meta_\w+|bridge_\w+|commands\w*|command_seconds\w*|callbacks_received_total|mails_total"
     r"|dead_commands_total|messages_(unpointed|orphaned|lapsed)_total|devices_stopped_total"
     r"|broker_\w+|webhook_calls_total|webhook_call_seconds\w*|doubts_decided_total"
     r"|leases_taken_total|campaign_idle_seconds|import_idle_seconds"

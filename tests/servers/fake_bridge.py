@@ -90,8 +90,12 @@ class FakeBridge:
         self.ways: dict[str, Way] = {}
         self.journal: list[Sending] = []
         self.acknowledged = 0
+        #: it is there, and yet of no use
+        self.ill = False
+        #: times that somebody has looked whether it is there
+        self.looks = 0
         self._devices: dict[str, Device] = {}
-        self._events: list[Json] = []
+        self._events: list[bytes] = []
         self._news = asyncio.Event()
         self._codes = count(1)
         self._tries: dict[str, int] = {}
@@ -141,7 +145,16 @@ class FakeBridge:
     def tell(self, device: str, type_: str, **members: object) -> None:
         """Write an event."""
         event = {"seq": len(self._events) + 1, "boot_id": "b", "at": _now(), "device": device}
-        self._events.append(event | {"type": type_} | members)
+        self.write(orjson.dumps(event | {"type": type_} | members))
+
+    @property
+    def written(self) -> int:
+        """Events so far."""
+        return len(self._events)
+
+    def write(self, line: bytes) -> None:
+        """Write whatever it is where an event belongs."""
+        self._events.append(line)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -183,6 +196,9 @@ class FakeBridge:
     # What the driver asks
 
     async def _health(self, _: web.Request) -> web.Response:
+        self.looks += 1
+        if self.ill:
+            return problem(503, "unavailable")
         return web.json_response({"protocol": 1, "devices": len(self._devices)})
 
     async def _list(self, _: web.Request) -> web.Response:
@@ -296,7 +312,7 @@ class FakeBridge:
         while self._runner is runner:
             news = self._news
             for event in self._events[told:]:
-                await response.write(orjson.dumps(event) + b"\n")
+                await response.write(event + b"\n")
             told = len(self._events)
             await news.wait()
         return response

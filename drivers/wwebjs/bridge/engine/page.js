@@ -132,7 +132,8 @@ export function inbound({ keys, since }) {
       wa_id: message.id.id,
       from: message.id.remote._serialized,
       phone: phoneOf(message.id.remote),
-      text: (message.type === "chat" ? message.body : message.caption) ?? "",
+      // Half of a pair, as a cut emoji leaves it, is no JSON that everybody reads.
+      text: ((message.type === "chat" ? message.body : message.caption) ?? "").toWellFormed(),
       kind: message.type,
       t: message.t,
     }));
