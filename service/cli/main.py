@@ -18,6 +18,7 @@ from service.cli.top import top
 from service.cli.upstream import upstream
 from service.embedded import EmbeddedPostgresError
 from service.settings import SettingsError, misspelt
+from service.telemetry import logs
 
 
 class _Commands(click.Group):
@@ -38,6 +39,8 @@ class _Commands(click.Group):
 @click.version_option(package_name="hantar")
 def main() -> None:
     """Send WhatsApp messages: nothing accepted is lost, nobody gets a message twice."""
+    # Left alone, structlog writes to stdout, and local variables into traces.
+    logs.configure(level="warning")
 
 
 main.add_command(run)

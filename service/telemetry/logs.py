@@ -31,7 +31,7 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
-        # The prettier ones print local variables, texts and phones among them.
+        # The default prints local variables where `rich` is installed, texts and phones among them.
         else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     finish = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]

@@ -18,8 +18,13 @@ log.debug("too_quiet")
 log.info("message_sent", message_id=7, phone="+60111", body="hello", token="t0k", key="k3y")
 structlog.contextvars.bind_contextvars(request_id="r1")
 log.warning("late", seconds=1.5)
-try:
+
+def fail(recipient, words):
+    note = f"{{recipient}}: {{words}}"
     raise RuntimeError("broken")
+
+try:
+    fail("+60" + "111", "hel" + "lo")
 except RuntimeError:
     log.exception("round_failed")
 logging.getLogger("some.library").warning("library %s", "speaks")
@@ -28,10 +33,31 @@ logging.getLogger("aiohttp.server").error("connection lost")
 logging.getLogger("aiormq").error("a returned body")
 """
 
+#: What a command says of an error that it survives.
+COMMAND = """
+import structlog
+from service.cli.main import main
+
+@main.command("fail")
+def fail():
+    recipient = "+60" + "111"
+    try:
+        raise RuntimeError("broken")
+    except RuntimeError:
+        structlog.get_logger("service.part").exception("look_failed", phone=recipient)
+
+main(["fail"])
+"""
+
 
 def written(*, json: bool) -> str:
+    return said(PROGRAM.format(json=json))
+
+
+def said(program: str) -> str:
+    """What a program writes to stderr; stdout is for what a command answers."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(json=json)],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         timeout=20,
@@ -64,3 +90,10 @@ def test_neither_persons_nor_secrets_are_written() -> None:
         for private in ("+60111", "hello", "t0k", "k3y"):
             assert private not in text
         assert "message_sent" in text
+
+
+def test_commands_write_as_processes_do_to_stderr_and_no_local_variable() -> None:
+    text = said(COMMAND)
+    assert "look_failed" in text
+    assert "RuntimeError: broken" in text
+    assert "+60111" not in text
