@@ -7,7 +7,6 @@ so a message that was accepted is always called back.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,9 +18,8 @@ from drivers.simulator.answers import Answer, Known, Owed
 
 #: A statement, or getting a connection, may take so long.
 TIMEOUT_SECONDS = 5.0
-#: The other side may take so long for callbacks; below the 15 s after which the server ends a
-#: transaction that stands still.
-CALL_BACK_SECONDS = 10.0
+#: So long callbacks are one process's to hand over, and then anybody's, as it may be dead.
+PAYING_SECONDS = 15.0
 #: Packs handed over at once.
 PAY_LIMIT = 20
 FORGET_LIMIT = 10_000
@@ -56,9 +54,19 @@ WITH counted AS (
 )
 INSERT INTO simulator_owed (due_at, body) SELECT * FROM unnest($7::timestamptz[], $8::bytea[])
 """
-_DUE = """
-SELECT id, body FROM simulator_owed WHERE due_at <= now()
-ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+# Nobody else gets them for so many seconds.
+TAKE = """
+UPDATE simulator_owed o SET due_at = now() + make_interval(secs => $2)
+FROM (
+    SELECT id, due_at FROM simulator_owed WHERE due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+) d
+WHERE o.id = d.id
+RETURNING o.id, o.body, d.due_at
+"""
+_OWE = """
+UPDATE simulator_owed o SET due_at = n.due_at
+FROM unnest($1::bigint[], $2::timestamptz[]) AS n (id, due_at) WHERE o.id = n.id
 """
 _PAID = "DELETE FROM simulator_owed WHERE id = ANY($1::bigint[])"
 # The oldest calls have the lowest ids, so that nothing else is looked at.
@@ -129,19 +137,28 @@ async def pay(pool: Any, call_back: Callable[[Sequence[Called]], Awaitable[None]
     """Hand over callbacks that are due; whether there were any.
 
     They are owed until the other side has them. What another process is handing over is passed by.
+    No transaction is open meanwhile, as the other side may take long: less than PAYING_SECONDS.
     """
-    async with connection(pool) as acquired, acquired.transaction():
-        rows = await acquired.fetch(_DUE, PAY_LIMIT, timeout=TIMEOUT_SECONDS)
-        if rows:
-            due: list[Called] = []
-            for row in rows:
-                pack = _decode(row["body"])
-                due += pack.statuses
-                due += pack.inbound
-            async with asyncio.timeout(CALL_BACK_SECONDS):
-                await call_back(due)
-            await acquired.execute(_PAID, [row["id"] for row in rows], timeout=TIMEOUT_SECONDS)
+    rows = await pool.fetch(TAKE, PAY_LIMIT, PAYING_SECONDS, timeout=TIMEOUT_SECONDS)
+    if rows:
+        ids = [row["id"] for row in rows]
+        try:
+            await call_back(_called(rows))
+        except Exception:
+            due_at = [row["due_at"] for row in rows]
+            await pool.execute(_OWE, ids, due_at, timeout=TIMEOUT_SECONDS)
+            raise
+        await pool.execute(_PAID, ids, timeout=TIMEOUT_SECONDS)
     return bool(rows)
+
+
+def _called(rows: Sequence[Any]) -> list[Called]:
+    called: list[Called] = []
+    for row in sorted(rows, key=lambda row: (row["due_at"], row["id"])):
+        pack = _decode(row["body"])
+        called += pack.statuses
+        called += pack.inbound
+    return called
 
 
 async def forget(pool: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from drivers.driver import Host, Outcome, Report, Send, Unconfirmed
+from drivers.driver import Called, Host, Outcome, Report, Send, Unconfirmed
 from drivers.simulator import memory
 from drivers.simulator.reception import Reception
 
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 PAY_SECONDS = 0.05
 RETRY_SECONDS = 0.5
 FORGET_SECONDS = 600.0
+#: The other side may take so long for callbacks; below memory.PAYING_SECONDS.
+CALL_BACK_SECONDS = 10.0
 #: What is broken off may take so long to end.
 BREAK_OFF_SECONDS = 1.0
 
@@ -31,6 +33,8 @@ class Simulator:
         self.repeats = True
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        #: until when the other side may take what is being handed over
+        self._deadline: asyncio.Timeout | None = None
 
     async def start(self, host: Host) -> None:
         """Begin to pay the callbacks owed, also those from before a restart."""
@@ -59,10 +63,14 @@ class Simulator:
     async def close(self) -> None:
         """Stop; what is owed stays owed, and who waits for a slow answer is told there is none."""
         self._closing.set()
-        for task in self._tasks:
-            task.cancel()
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(0)
         if self._tasks:
             await self._reception.close()
+            # Not cancelled first: what a process took from what is owed it gives back.
+            _, left = await asyncio.wait(self._tasks, timeout=BREAK_OFF_SECONDS)
+            for task in left:
+                task.cancel()
             await asyncio.wait(self._tasks, timeout=BREAK_OFF_SECONDS)
 
     async def _closed_within(self, seconds: float) -> bool:
@@ -76,22 +84,31 @@ class Simulator:
             return False
 
     async def _pay_for_ever(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
-                paid = await memory.pay(self._host.pool, self._host.call_back)
+                paid = await memory.pay(self._host.pool, self._hand_over)
             except Exception as error:  # noqa: BLE001 - whoever did not take them, they stay owed
                 # By its name alone: what it says may quote a callback.
                 log.warning("simulator_pay_failed", error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._closed_within(RETRY_SECONDS)
             else:
                 if not paid:
-                    await asyncio.sleep(PAY_SECONDS)
+                    await self._closed_within(PAY_SECONDS)
+
+    async def _hand_over(self, called: Sequence[Called]) -> None:
+        """Raises TimeoutError when the other side takes too long, or the driver closes."""
+        seconds = 0.0 if self._closing.is_set() else CALL_BACK_SECONDS
+        try:
+            async with asyncio.timeout(seconds) as self._deadline:
+                await self._host.call_back(called)
+        finally:
+            self._deadline = None
 
     async def _forget_for_ever(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 more = await memory.forget(self._host.pool)
             except Exception as error:  # noqa: BLE001 - what is not forgotten now is later
                 log.warning("simulator_forget_failed", error=type(error).__name__)
                 more = False
-            await asyncio.sleep(RETRY_SECONDS if more else FORGET_SECONDS)
+            await self._closed_within(RETRY_SECONDS if more else FORGET_SECONDS)

@@ -14,6 +14,10 @@ from service.store.pool import Pool, open_pool
 from tests.contract.witness import Sink, Witness, message, send_one, soon
 
 ORDINARY = "+60123456789"
+IDLE_IN_TRANSACTION = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'idle in transaction'
+"""
 
 
 @asynccontextmanager
@@ -55,12 +59,27 @@ async def test_a_process_whose_callbacks_are_not_taken_holds_up_no_other(pool: P
     async with simulator(pool, Stuck()) as first:
         await send_one(first, message(ORDINARY, 1))
         await soon(stuck.wait())
+        assert await pool.fetchval(IDLE_IN_TRANSACTION) == 0, "what it waits for is not in there"
         async with simulator(pool, sink) as second:
             send = message(ORDINARY, 2)
             assert isinstance(await send_one(second, send), Sent)
             # Less than the server lets anybody wait for a lock.
             async with asyncio.timeout(4.0):
                 await sink.callback(send, Status.DELIVERED)
+
+
+async def test_callbacks_that_a_dead_process_had_in_hand_are_anybodys_after_a_while(
+    pool: Pool,
+) -> None:
+    async with simulator(pool, Sink(refusing=True)) as first:
+        await send_one(first, send := message(ORDINARY, 1))
+    async with memory.connection(pool) as connection:
+        await connection.execute("UPDATE simulator_owed SET due_at = now()")
+        taken = await connection.fetch(memory.TAKE, memory.PAY_LIMIT, 0.5)
+    assert taken, "nothing was owed"
+    sink = Sink()
+    async with simulator(pool, sink):
+        await sink.callback(send, Status.DELIVERED)
 
 
 async def test_calls_and_callbacks_take_two_connections_however_many_there_are(
