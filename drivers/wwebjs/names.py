@@ -27,6 +27,10 @@ class Names:
         return f"{self._mark}.{message_id}"
 
     def wa_id(self, device_id: int, message_id: int) -> str:
-        """The id under which WhatsApp knows it, which the bridge computes too."""
-        text = f"{self.device(device_id)}/{self.message(message_id)}"
-        return "3EB0" + hashlib.sha256(text.encode()).hexdigest()[:18].upper()
+        """The id under which WhatsApp knows it."""
+        return wa_id_of(self.device(device_id), self.message(message_id))
+
+
+def wa_id_of(device: str, message: str) -> str:
+    """The id under which WhatsApp knows a message of a device, by the bridge's own rule."""
+    return "3EB0" + hashlib.sha256(f"{device}/{message}".encode()).hexdigest()[:18].upper()

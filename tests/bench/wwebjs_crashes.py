@@ -17,7 +17,8 @@ import aiohttp
 
 from tests.integration.wwebjs.linked import DEVICE, PERSON, PHONE, Linked
 from tests.integration.wwebjs.parts import kill_part
-from tests.servers.bridge import Bridge, Json, ended
+from tests.servers.bridge import Bridge, ended
+from tests.servers.bridge_caller import Json
 from tests.servers.whatsapp_web import WhatsAppWeb
 
 SEED = int(os.environ.get("SEED", "6"))

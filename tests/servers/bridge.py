@@ -1,4 +1,4 @@
-"""The bridge as a process of its own, sent to a WhatsApp of our own, and a caller of its socket."""
+"""The bridge as a process of its own, sent to a WhatsApp of our own."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from tests.canaries import CANARIES
+from tests.servers.bridge_caller import BridgeCaller
 from tests.servers.chromium import find_chromium
 from tests.servers.packages import PackagesMissingError, cache_folder
 
 FOLDER = Path(__file__).parents[2] / "drivers" / "wwebjs" / "bridge"
 INSTALL_LIMIT_SECONDS = 300
 START_LIMIT_SECONDS = 60
-#: a browser on a machine with much else to do
-STATE_LIMIT_SECONDS = 120
-Json = dict[str, Any]
 #: Shorter than in life, so that what takes minutes there takes a second here.
 TIMES = {"quickPulse": 200, "unannounced": 1500, "backOff": 200, "pulse": 1000, "load": 60_000}
 
@@ -48,12 +45,12 @@ def install_bridge() -> None:
         raise PackagesMissingError(f"npm ci failed: {done.stderr.strip()[-300:]}")
 
 
-class Bridge:
+class Bridge(BridgeCaller):
     """A bridge on a folder of its own, which a later one may be started on."""
 
     def __init__(self, folder: Path, flags: Sequence[str], **times: int) -> None:
+        super().__init__(folder / "bridge.sock")
         self.folder = folder
-        self.socket = folder / "bridge.sock"
         self._flags = list(flags)
         self._times = TIMES | times
         self._process: asyncio.subprocess.Process | None = None
@@ -79,8 +76,7 @@ class Bridge:
             self._process = await asyncio.create_subprocess_exec(
                 "node", str(FOLDER / "main.js"), env=given | environment, stderr=log
             )
-        connector = aiohttp.UnixConnector(str(self.socket))
-        self._http = aiohttp.ClientSession("http://bridge", connector=connector)
+        self.open()
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while True:
             try:
@@ -105,55 +101,9 @@ class Bridge:
         if self._process.returncode is None:
             self._process.send_signal(number)
         code = await asyncio.wait_for(self._process.wait(), 30)
-        await self._http.close()
+        await self.close()
         CANARIES.read((self.folder / "log").read_text(), f"the bridge in {self.folder}")
         return code
-
-    async def call(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, Json]:
-        """Status and body of the answer."""
-        async with self._http.request(
-            method, path, json=body, headers=headers, timeout=aiohttp.ClientTimeout(100)
-        ) as answer:
-            text = await answer.text()
-            return answer.status, json.loads(text) if text else {}
-
-    async def device(self, device: str) -> Json:
-        """The device as the bridge sees it."""
-        _, view = await self.call("GET", f"/v1/devices/{device}")
-        return view
-
-    async def send(self, device: str, message: str, to: str, text: str) -> tuple[int, Json]:
-        """One text."""
-        body = {"id": message, "epoch": 1, "to": to, "text": text}
-        return await self.call("POST", f"/v1/devices/{device}/messages", body)
-
-    async def events(self, after: int = 0) -> AsyncIterator[Json]:
-        """Every line of the stream, for as long as the caller listens."""
-        limits = aiohttp.ClientTimeout(total=None, sock_read=60)
-        async with self._http.get(f"/v1/events?after={after}", timeout=limits) as stream:
-            async for line in stream.content:
-                yield json.loads(line)
-
-    async def until(self, wanted: Callable[[Json], bool], after: int = 0) -> Json:
-        """The first event that is wanted."""
-        async with asyncio.timeout(STATE_LIMIT_SECONDS):
-            async for event in self.events(after):
-                if "seq" in event and "device" in event and wanted(event):
-                    return event
-        raise AssertionError("the stream ended")
-
-    async def seq(self) -> int:
-        """The number of the newest event."""
-        _, health = await self.call("GET", "/v1/health")
-        return int(health["seq"])
-
-    async def reaches(self, device: str, state: str, after: int = 0) -> Json:
-        """The event with which the device comes into the state."""
-        return await self.until(
-            lambda e: e["type"] == "state" and e["device"] == device and e["state"] == state, after
-        )
 
 
 def browsers_of(folder: Path) -> list[int]:

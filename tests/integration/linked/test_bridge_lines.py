@@ -16,7 +16,7 @@ from tests.system import eventually
 
 NOW = "2026-11-25T08:00:00.000Z"
 AT = f'"at":"{NOW}"'.encode()
-PERSON = "+60122000000"
+PHONE, PERSON = "+601155510001", "+60122000000"
 
 
 def refused() -> float:
@@ -35,9 +35,9 @@ def refused() -> float:
     ids=["no-type", "no-id", "no-text", "half-a-pair", "no-object"],
 )
 async def test_a_line_that_says_nothing_is_counted_and_passed(fleet: Fleet, line: bytes) -> None:
-    device = fleet.names.device(await fleet.add("+601155510001"))
+    device = fleet.names.device(await fleet.add(PHONE))
     before = refused()
-    fleet.bridge.write(line % (device.encode(), AT))
+    fleet.bridge.events.write(line % (device.encode(), AT))
     said = {
         "phone": PERSON,
         "text": "STOP",
@@ -45,10 +45,10 @@ async def test_a_line_that_says_nothing_is_counted_and_passed(fleet: Fleet, line
         "wa_id": "in.1",
         "t": NOW,
     }
-    fleet.bridge.tell(device, "inbound", **said)
+    fleet.bridge.events.tell(device, "inbound", **said)
 
     async def acknowledged() -> bool:
-        return fleet.bridge.acknowledged == fleet.bridge.written
+        return fleet.bridge.events.acknowledged == fleet.bridge.events.last
 
     await eventually(acknowledged)
     assert refused() == before + 1

@@ -87,9 +87,7 @@ async def test_a_device_that_may_open_no_new_chats_says_so_and_tries_none(fleet:
     assert len(fleet.bridge.journal) == 3
     assert await fleet.hantar.balance(fleet.account) == 2000
     # Who writes first is answered.
-    said = {"from": "x", "phone": phone, "text": "Hello", "kind": "chat", "wa_id": "in.1"}
-    at = "2026-11-25T08:00:00.000Z"
-    fleet.bridge.tell(fleet.names.device(device_id), "inbound", **said, t=at, swept=False)
+    fleet.bridge.write("+601155510001", phone, "Hello")
 
     async def heard() -> bool:
         return bool(await fleet.hantar.pool.fetchval("SELECT true FROM conversations"))

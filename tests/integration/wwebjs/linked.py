@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.servers.bridge import Bridge, Json
+from tests.servers.bridge import Bridge
+from tests.servers.bridge_caller import Json
 from tests.servers.whatsapp_web import WhatsAppWeb
 
 DEVICE = "7"

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 from tests.integration.wwebjs.linked import DEVICE, PERSON, PHONE, Linked
 from tests.integration.wwebjs.parts import kill_part
-from tests.servers.bridge import Bridge, Json, browsers_of, ended
+from tests.servers.bridge import Bridge, browsers_of, ended
+from tests.servers.bridge_caller import Json
 
 
 async def test_a_sync_that_nobody_saw_is_announced(linked: Linked) -> None:
