@@ -144,6 +144,12 @@ class Claims:
         epochs = {shard: lease.epoch for shard, lease in leases.items()}
         try:
             rows, waiting = await self._run(ids, epochs, claim_id)
+            verdicts = Counter(row["verdict"] for row in rows.values())
+            claim = Claim(claim_id, verdicts["claimed"])
+            answers = [
+                _answer(rows.pop(id_, None), id_ in waiting, claim, leases[shard], issued)
+                for id_, shard in asked
+            ]
         except Exception:
             # Whatever it was, the statement may have committed, or may do so still.
             self._undone.append(claim_id)
@@ -152,23 +158,9 @@ class Claims:
             finally:
                 self.closed([claim_id])
             raise
-        verdicts = Counter(row["verdict"] for row in rows.values())
-        claim = Claim(claim_id, verdicts["claimed"])
         if not claim.open:
             self.closed([claim_id])
-        good_until = issued + CLAIM_SECONDS
-        answers: list[Answer] = []
-        for message_id, shard in asked:
-            row = rows.pop(message_id, None)
-            if row is None:
-                answers.append("locked" if message_id in waiting else "gone")
-                verdicts[answers[-1]] += 1
-            elif row["verdict"] == "claimed":
-                answers.append(_claimed(row, claim, leases[shard], good_until))
-            elif row["verdict"] in _WAITS:
-                answers.append(_wait(row))
-            else:
-                answers.append(row["verdict"])
+        verdicts.update(answer for answer in answers if answer in ("locked", "gone"))
         for verdict, count in verdicts.items():
             metrics.CLAIMED.labels(verdict).inc(count)
         return answers
@@ -204,6 +196,17 @@ class Claims:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+
+def _answer(
+    row: asyncpg.Record | None, waiting: bool, claim: Claim, lease: Lease, issued: float
+) -> Answer:
+    if row is None:
+        return "locked" if waiting else "gone"
+    verdict: str = row["verdict"]
+    if verdict == "claimed":
+        return _claimed(row, claim, lease, issued + CLAIM_SECONDS)
+    return _wait(row) if verdict in _WAITS else verdict
 
 
 def _wait(row: asyncpg.Record) -> Wait:

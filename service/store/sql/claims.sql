@@ -208,11 +208,13 @@ WITH own AS (
             WHEN 'pair' THEN s.pair_at
             WHEN 'device_rate' THEN o.hour_at
             WHEN 'daily_cap' THEN o.day_at
-            WHEN 'new_recipients' THEN (
+            WHEN 'new_recipients' THEN COALESCE((
                 -- when as many have been forgotten as are to come before this one
                 SELECT b.forget_at FROM budget_recipients b
                 WHERE b.budget_group = s.budget_group ORDER BY b.forget_at
-                OFFSET GREATEST(s.nth_recipient - GREATEST(s.recipients_left, 0) - 1, 0) LIMIT 1)
+                OFFSET GREATEST(s.nth_recipient - GREATEST(s.recipients_left, 0) - 1, 0) LIMIT 1
+            -- of those that this very claim writes to first, none is seen there
+            ), now() + interval '24 hours' + $8)
         END
     FROM spoken s
     LEFT JOIN opens o ON o.device_id = s.device_id

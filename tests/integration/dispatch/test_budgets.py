@@ -52,6 +52,24 @@ async def test_a_used_up_day_keeps_the_rest_parked_without_asking_for_each(hanta
     assert len(await calls_of(hantar.pool, ids)) == 8
 
 
+async def test_more_new_recipients_at_once_than_a_day_may_have_hold_up_nobody_else(
+    hantar: Hantar,
+) -> None:
+    account, other = await hantar.account(), await hantar.account()
+    await limit(hantar, account, per_second=80.0, new_recipients_per_day=1)
+    ids, others = await send_bulk(hantar, account, 60), await send_bulk(hantar, other, 60)
+    for id_ in others:
+        await hantar.until(other, id_, "delivered")
+    await waits_for(hantar, account, ids[-1], "daily_cap")
+    assert len(await calls_of(hantar.pool, ids)) == 1
+
+    async def nothing_claimed() -> bool:
+        sql = "SELECT count(*) FROM messages WHERE status = 'sending'"
+        return not await hantar.pool.fetchval(sql)
+
+    await eventually(nothing_claimed)
+
+
 async def test_a_second_message_to_a_person_waits_its_time(hantar: Hantar) -> None:
     account = await hantar.account()
     await limit(hantar, account, pair_seconds=2.0)
