@@ -19,7 +19,7 @@ class Circuit:
 
     def __init__(self) -> None:
         self._failures = 0
-        self._times = 0
+        self._seconds = FIRST_SECONDS
         self._opened_at = float("-inf")
 
     def failed(self, called_at: float, now: float) -> float | None:
@@ -30,12 +30,13 @@ class Circuit:
         if called_at < self._opened_at:
             return None
         self._failures += 1
-        if self._failures < FAILURES and not self._times:
+        if self._failures < FAILURES and self._seconds == FIRST_SECONDS:
             return None
-        seconds = min(FIRST_SECONDS * 2.0**self._times, LONGEST_SECONDS)
-        self._failures, self._times, self._opened_at = 0, self._times + 1, now
+        seconds = self._seconds
+        self._failures, self._opened_at = 0, now
+        self._seconds = min(2.0 * seconds, LONGEST_SECONDS)
         return seconds
 
     def answered(self) -> None:
         """Somebody is there."""
-        self._failures = self._times = 0
+        self._failures, self._seconds = 0, FIRST_SECONDS

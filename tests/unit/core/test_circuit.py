@@ -28,3 +28,10 @@ def test_calls_in_flight_when_it_opened_do_not_open_it_again() -> None:
     circuit = Circuit()
     fail(circuit, FAILURES, 10.0)
     assert [circuit.failed(9.0, 11.0) for _ in range(50)] == [None] * 50
+
+
+def test_a_device_that_never_answers_is_left_alone_for_the_longest_time_for_ever() -> None:
+    circuit = Circuit()
+    fail(circuit, FAILURES, 0.0)
+    pauses = [circuit.failed(float(now), float(now)) for now in range(1, 3000)]
+    assert set(pauses[10:]) == {LONGEST_SECONDS}
