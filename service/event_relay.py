@@ -25,8 +25,10 @@ MOST_EVENTS = 500
 LOOK_SECONDS = 0.05
 #: Between tries to lead, or to go on when the database is away.
 PAUSE_SECONDS = 1.0
-#: After an event that the bus did not take; its account is left alone for longer.
-RETRY_SECONDS, ASIDE_SECONDS = 0.2, 2.0
+#: After an event that the bus did not take.
+RETRY_SECONDS = 0.2
+#: Its account is left alone for longer, twice as long each time: the others wait for each try.
+ASIDE_SECONDS, LONGEST_ASIDE_SECONDS = 2.0, 300.0
 DRAIN_SECONDS = 5.0
 
 
@@ -49,8 +51,8 @@ class EventRelay:
         self._dedicated = Dedicated(dsn, name="events")
         self._led: Connection | None = None
         self._most = MOST_EVENTS
-        #: accounts whose next event was refused, and until when they are left alone
-        self._aside: dict[int, float] = {}
+        #: accounts whose next event was refused: until when they are left alone, and for how long
+        self._aside: dict[int, tuple[float, float]] = {}
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -103,6 +105,8 @@ class EventRelay:
             if safe:
                 await outbox.told(connection, [entry.id for entry in entries[:safe]])
                 failpoints.hit("events.noted")
+                for entry in entries[:safe]:
+                    self._aside.pop(entry.account_id or 0, None)
         if not leads:
             await asyncio.sleep(PAUSE_SECONDS)
             return False
@@ -119,8 +123,8 @@ class EventRelay:
 
     async def _next(self, connection: Connection) -> list[Entry]:
         now = time.monotonic()
-        self._aside = {each: until for each, until in self._aside.items() if until > now}
-        return await outbox.next_events(connection, self._most, except_of=self._aside)
+        aside = [each for each, (until, _) in self._aside.items() if until > now]
+        return await outbox.next_events(connection, self._most, except_of=aside)
 
     async def _leads(self, connection: Connection) -> bool:
         if self._led is not connection:
@@ -152,7 +156,10 @@ class EventRelay:
     def _lose_pace(self, failed: Entry) -> None:
         """The next events go singly, so that one that fails then is known to be the cause."""
         if self._most == 1:
-            self._aside[failed.account_id or 0] = time.monotonic() + ASIDE_SECONDS
+            account = failed.account_id or 0
+            _, before = self._aside.get(account, (0.0, ASIDE_SECONDS / 2))
+            seconds = min(2 * before, LONGEST_ASIDE_SECONDS)
+            self._aside[account] = time.monotonic() + seconds, seconds
         self._most = 1
 
     def _message(self, entry: Entry) -> Outgoing:
