@@ -91,21 +91,25 @@ class Leases:
     async def close(self) -> None:
         """Drain every shard, still beating, then stop and leave."""
         self._taking = False
-        for lease in list(self.held.values()):
-            self._begin_drain(lease)
         try:
-            await asyncio.gather(*self._draining.values(), return_exceptions=True)
+            await self._drain_all()
         finally:
             # Also when this took too long and is cut off: nobody may go on beating.
             if self._task is not None:
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
+        await self._drain_all()  # what was being taken when this began
         try:
             async with self._dedicated as connection:
                 await store.leave(connection, self._worker)
         except UNAVAILABLE as error:
             log.warning("leave_failed", error=type(error).__name__)
         await self._dedicated.close()
+
+    async def _drain_all(self) -> None:
+        for lease in list(self.held.values()):
+            self._begin_drain(lease)
+        await asyncio.gather(*self._draining.values(), return_exceptions=True)
 
     async def _beat_for_ever(self) -> None:
         while True:
@@ -156,7 +160,7 @@ class Leases:
                 f"s:{row.shard}", (row.owner, row.epoch, row.beat), now
             )
             busy = row.shard in self.held or row.shard in self._draining
-            if busy or len(self._settled()) >= fair:
+            if busy or len(self._settled()) >= fair or not self._taking:
                 continue
             if row.owner is None or silent or row.owner == self._worker:
                 await self._take(connection, row, "silent" if silent else "free")
