@@ -21,7 +21,7 @@ from service.dispatch.parking import ParkingLot
 from service.record.recorder import Recorder
 from service.store import claims as store
 from service.store.claims import DeviceRow, Look
-from service.store.pool import CONFLICTS, UNAVAILABLE, Pool
+from service.store.pool import Pool
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -210,7 +210,7 @@ class Lanes:
         entries = lane.take_all()
         try:
             await self._lot.park(entries, reason="not_ready")
-        except (*UNAVAILABLE, *CONFLICTS):
+        except BaseException:
             lane.restore(entries)
             raise
 
