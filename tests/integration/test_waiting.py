@@ -40,6 +40,26 @@ async def test_a_message_of_a_paused_device_expires_and_gives_its_credit_back(
     assert await hantar.drifting() == []
 
 
+async def test_what_waits_again_long_after_its_time_expires_too(hantar: Hantar) -> None:
+    account = await hantar.account(credits=10)
+    await pause(hantar, account.device_id, paused=True)
+    sent = await hantar.post("/messages/send", account, {"phone": "0123456789", "body": "hi"})
+    await hantar.pool.execute("UPDATE messages SET expires_at = now() - interval '4 minutes'")
+    await hantar.until(account, sent.json["data"]["id"], "expired")
+    assert await hantar.balance(account) == 10
+
+
+async def test_an_account_that_is_held_is_told_until_when(hantar: Hantar) -> None:
+    account = await hantar.account()
+    held_until = datetime.now(UTC) + timedelta(minutes=5)
+    await hantar.pool.execute("UPDATE accounts SET hold_until = $1", held_until)
+    sent = await hantar.post("/messages/send", account, {"phone": "0123456789", "body": "hi"})
+    message = await hantar.message(account, sent.json["data"]["id"])
+    assert message["waiting"]["reason"] == "held"
+    earliest_at = datetime.fromisoformat(message["waiting"]["earliest_at"])
+    assert abs(earliest_at - held_until) < timedelta(seconds=1)
+
+
 async def test_who_stands_behind_others_is_told_when_its_turn_is(hantar: Hantar) -> None:
     account = await hantar.account(per_second=1)
     await pause(hantar, account.device_id, paused=True)

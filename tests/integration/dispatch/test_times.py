@@ -21,8 +21,8 @@ async def test_a_scheduled_message_goes_at_its_time_and_not_before(hantar: Hanta
 
 
 async def test_what_cannot_go_out_in_time_expires_and_is_never_called(hantar: Hantar) -> None:
-    """The first slot of a device that may call every two and a half seconds comes too late."""
-    account = await hantar.account(credits=10, per_second=0.4)
+    """The first slot of a device that may call every four seconds comes too late."""
+    account = await hantar.account(credits=10, per_second=0.25)
     id_ = await send(hantar, account, expires_at=in_seconds(1))
     lives = await send(hantar, account, "+60191111111", expires_at=in_seconds(60))
     message = await hantar.until(account, id_, "expired")
