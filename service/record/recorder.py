@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +28,11 @@ GROUP_LIMIT = 250
 RETRY_SECONDS = 0.5
 #: A fault of the server itself passes mostly; after so many tries a change is taken for its cause.
 SERVER_FAULT_TRIES = 10
-#: After a change that could not be written no claim's note is dropped for so long, which is longer
-#: than a claim is open: its own is among them, and leads the sweep to the message.
-NOTES_KEPT_SECONDS = 300.0
-CLOSE_SECONDS = 10.0
+#: The note of the claim of a change that could not be written is kept, and leads the sweep to the
+#: message. So long is such a message remembered, longer than a claim is open, and so many are.
+REFUSED_SECONDS = 300.0
+REFUSED_LIMIT = 1000
+CLOSE_SECONDS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Recorder:
         self._dedicated = Dedicated(dsn, name="recorder")
         self._relay = relay
         self._doubt_seconds = doubt_seconds
-        # Until when (monotonic).
-        self._notes_kept = -math.inf
+        # Messages with such changes, and since when (monotonic).
+        self._refused: dict[int, float] = {}
         self._group: GroupCommit[Change | Through, None] = GroupCommit(
             self._write, name="record", most_items=GROUP_LIMIT
         )
@@ -105,15 +105,19 @@ class Recorder:
                 log.exception("change_refused", message_id=getattr(item, "message_id", None))
             else:
                 return
-        self._notes_kept = time.monotonic() + NOTES_KEPT_SECONDS
+        if isinstance(item, Change):
+            self._remember(item.message_id)
+
+    def _remember(self, message_id: int) -> None:
+        now = time.monotonic()
+        fresh = [each for each in self._refused.items() if each[1] > now - REFUSED_SECONDS]
+        self._refused = dict(fresh[-REFUSED_LIMIT:]) | {message_id: now}
 
     async def _persist(self, items: list[Change | Through]) -> None:
         """Write all of it, however long the database is away; raises what the items are to blame
         for, and then wrote nothing."""
         changes = fold(item for item in items if isinstance(item, Change))
         claims = [item.claim for item in items if isinstance(item, Through)]
-        if time.monotonic() < self._notes_kept:
-            claims = []
         left = SERVER_FAULT_TRIES
         while True:
             try:
@@ -131,7 +135,11 @@ class Recorder:
     async def _write_once(self, changes: list[Change], claims: list[int]) -> None:
         async with self._dedicated as connection, connection.transaction():
             written = await write(
-                connection, changes, claims=claims, doubt_seconds=self._doubt_seconds
+                connection,
+                changes,
+                claims=claims,
+                unwritten=list(self._refused),
+                doubt_seconds=self._doubt_seconds,
             )
             failpoints.hit("record.before_commit")
         failpoints.hit("record.committed")

@@ -20,8 +20,11 @@ log = structlog.get_logger(__name__)
 
 #: An unconfirmed message nobody resolves keeps its credit this long.
 RELEASE_SECONDS = 72 * 3600.0
-#: How far back the first look for expired messages goes.
-EXPIRY_REACH = timedelta(days=7)
+#: How far back the first look for expired messages goes, in steps of so long.
+EXPIRY_REACH, EXPIRY_STEP = timedelta(days=7), timedelta(hours=1)
+#: Each look reaches back behind the last one: a message may come back to wait when its time has
+#: passed already, and the clocks of this process and of the database differ.
+EXPIRY_OVERLAP = timedelta(minutes=10)
 EXPIRED = "its time passed before it was sent"
 
 
@@ -82,22 +85,31 @@ class Sweeps:
             failpoints.hit("doubts.before_commit")
         metrics.DOUBTS.labels("resent").inc(decided.resent)
         metrics.DOUBTS.labels("released").inc(decided.released)
+        metrics.CREDITS.labels("release").inc(decided.released)
         if decided.resent or decided.released:
             log.warning("doubts_decided", resent=decided.resent, released=decided.released)
 
     async def _expired(self) -> None:
         """Mark what expired where no claim comes by; the claim marks the others."""
         began = datetime.now(UTC)
-        ids = await sweeps.expired(self._pool, since=self._expired_since)
+        while self._expired_since < began - EXPIRY_OVERLAP:
+            until = min(self._expired_since + EXPIRY_STEP, began)
+            if not await self._expire(self._expired_since, until, began):
+                return
+            self._expired_since = max(until - EXPIRY_OVERLAP, self._expired_since)
+            if until == began:
+                return
+
+    async def _expire(self, since: datetime, until: datetime, at: datetime) -> bool:
+        """Whether all of them were found."""
+        ids = await sweeps.expired(self._pool, since=since, until=until)
         await self._recorder.put(
             [
-                Change(id_, 0, Status.EXPIRED, began, error_code="expired", error_detail=EXPIRED)
+                Change(id_, 0, Status.EXPIRED, at, error_code="expired", error_detail=EXPIRED)
                 for id_ in ids
             ]
         )
-        if len(ids) < sweeps.EXPIRED_LIMIT:
-            # A minute of overlap, as the clocks of this process and of the database differ.
-            self._expired_since = began - timedelta(minutes=1)
+        return len(ids) < sweeps.EXPIRED_LIMIT
 
     async def _answers(self) -> None:
         await sweeps.drop_answers(self._pool)

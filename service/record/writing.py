@@ -49,9 +49,13 @@ async def write(
     changes: Sequence[Change],
     *,
     claims: Sequence[int] = (),
+    unwritten: Sequence[int] = (),
     doubt_seconds: float,
 ) -> Written:
-    """Merge one change per message, ascending by id, in a transaction of the caller's."""
+    """Merge one change per message, ascending by id, in a transaction of the caller's.
+
+    The notes of the claims are dropped, save those with a message of which something is unwritten.
+    """
     moved: list[asyncpg.Record] = []
     if changes:
         moved = await record.merge(connection, changes, doubt_seconds=doubt_seconds)
@@ -60,7 +64,12 @@ async def write(
     ids: list[int] = []
     if credits or events or claims:
         ids = await record.settle(
-            connection, credits, events, event_type=STATUS_TYPE, claims=claims
+            connection,
+            credits,
+            events,
+            event_type=STATUS_TYPE,
+            claims=claims,
+            unwritten=unwritten,
         )
     entries = [
         Entry(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
-from service.store.pool import Connection, Pool
+from service.store.pool import Connection, Pool, delete_all
 from service.store.queries import load
 
 _SQL = load("events")
@@ -52,5 +52,4 @@ async def pages(
 
 async def forget(pool: Pool) -> None:
     """Drop what is older than KEEP_DAYS."""
-    while await pool.execute(_SQL["forget"], KEEP_DAYS, FORGET_LIMIT) == f"DELETE {FORGET_LIMIT}":
-        pass
+    await delete_all(pool, _SQL["forget"], KEEP_DAYS, limit=FORGET_LIMIT)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
-from service.store.pool import Connection, Pool
+from service.store.pool import Connection, Pool, delete_all
 from service.store.queries import load
 
 _SQL = load("inbound")
@@ -84,5 +84,5 @@ async def count(
 
 
 async def forget(pool: Pool) -> None:
-    """Drop messages older than KEEP_DAYS, a bounded number of them."""
-    await pool.execute(_SQL["forget"], KEEP_DAYS, FORGET_LIMIT)
+    """Drop messages older than KEEP_DAYS."""
+    await delete_all(pool, _SQL["forget"], KEEP_DAYS, limit=FORGET_LIMIT)

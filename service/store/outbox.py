@@ -74,6 +74,6 @@ async def told(connection: Connection, ids: Sequence[int]) -> None:
 
 
 async def state(pool: Pool) -> OutboxState:
-    """Depth (exact up to 100,000) and age of the oldest entry."""
+    """Depth (exact up to 100,000) and age of the oldest command."""
     [row] = await pool.fetch(_SQL["outbox_state"])
     return OutboxState(row["depth"], row["oldest_seconds"])

@@ -83,6 +83,12 @@ class _MeasuredPool(Pool):
             metrics.POOL_WAIT.observe(time.monotonic() - began)
 
 
+async def delete_all(pool: Pool, statement: str, *args: object, limit: int) -> None:
+    """Delete with a statement whose last argument is a limit until it finds no more."""
+    while await pool.execute(statement, *args, limit) == f"DELETE {limit}":
+        pass
+
+
 def show(pool: Pool) -> None:
     """Let the metrics show how much of a pool is in use."""
     states = metrics.POOL_CONNECTIONS.labels

@@ -69,8 +69,12 @@ async def settle(
     *,
     event_type: str,
     claims: Sequence[int],
+    unwritten: Sequence[int] = (),
 ) -> list[int]:
-    """Enter the ledger, hand over the events, drop the claims; answers the events' outbox ids."""
+    """Enter the ledger, hand over the events, drop the claims without a message that is unwritten.
+
+    Answers the outbox ids of the events.
+    """
     rows = await connection.fetch(
         _SQL["settle"],
         [entry.account_id for entry in entries],
@@ -83,6 +87,7 @@ async def settle(
         [event.body for event in events],
         claims,
         [event.traceparent for event in events],
+        unwritten,
     )
     return [row["id"] for row in rows]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
-from service.store.pool import Connection, Pool
+from service.store.pool import Connection, Pool, delete_all
 from service.store.queries import load
 
 _SQL = load("sweeps")
@@ -42,9 +42,9 @@ async def park_unpointed(pool: Pool, *, older_than_seconds: float) -> int:
     return int(done.rsplit(" ", 1)[1])
 
 
-async def expired(pool: Pool, *, since: datetime) -> list[int]:
-    """Waiting messages whose time has passed since then; at most EXPIRED_LIMIT."""
-    rows = await pool.fetch(_SQL["expired"], since, EXPIRED_LIMIT)
+async def expired(pool: Pool, *, since: datetime, until: datetime) -> list[int]:
+    """Waiting messages whose time has passed between these; at most EXPIRED_LIMIT."""
+    rows = await pool.fetch(_SQL["expired"], since, until, EXPIRED_LIMIT)
     return [row["id"] for row in rows]
 
 
@@ -95,13 +95,14 @@ async def _release(connection: Connection, message_ids: list[int]) -> int:
         [],
         [],
         [],
+        [],
     )
     return len(rows)
 
 
 async def drop_answers(pool: Pool) -> None:
     """Forget stored answers whose time is over."""
-    await pool.execute(_SQL["drop_answers"], ANSWERS_LIMIT)
+    await delete_all(pool, _SQL["drop_answers"], limit=ANSWERS_LIMIT)
 
 
 async def drop_holds(pool: Pool) -> None:
@@ -111,7 +112,7 @@ async def drop_holds(pool: Pool) -> None:
 
 async def drop_conversations(pool: Pool) -> None:
     """Forget when persons wrote to devices, once it opens no window any more."""
-    await pool.execute(_SQL["drop_conversations"], CONVERSATIONS_LIMIT)
+    await delete_all(pool, _SQL["drop_conversations"], limit=CONVERSATIONS_LIMIT)
 
 
 async def forget_recipients(pool: Pool) -> None:

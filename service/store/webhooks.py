@@ -9,7 +9,7 @@ from datetime import datetime
 import asyncpg
 
 from service.core.webhooks import FAILURES_TO_CLOSE
-from service.store.pool import Connection, Pool
+from service.store.pool import Connection, Pool, delete_all
 from service.store.queries import load
 
 _SQL = load("webhooks")
@@ -227,5 +227,5 @@ async def failed(pool: Pool, delivery: Delivery, failure: Failure) -> None:
 
 
 async def prune(pool: Pool) -> None:
-    """Forget deliveries older than KEEP_DAYS, a bounded number of them."""
-    await pool.execute(_SQL["prune"], KEEP_DAYS, PRUNE_LIMIT)
+    """Forget deliveries older than KEEP_DAYS."""
+    await delete_all(pool, _SQL["prune"], KEEP_DAYS, limit=PRUNE_LIMIT)

@@ -97,7 +97,7 @@ ORDER BY merged.id
 
 -- name: settle
 -- Enter what the merge did to the credits, hand over the public events, and drop the notes of
--- claims that are through. Accounts that get credits back are locked in ascending order.
+-- claims that are through, where nothing of their messages is unwritten. Accounts that get credits back are locked in ascending order.
 WITH entry AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::bigint[], $3::ledger_type[], $4::bigint[], $5::bigint[]
@@ -122,7 +122,7 @@ WITH entry AS (
     FROM entry e LEFT JOIN paid p ON p.id = e.account_id
     ORDER BY e.n
 ), through AS (
-    DELETE FROM claims WHERE id = ANY($9::bigint[])
+    DELETE FROM claims WHERE id = ANY($9::bigint[]) AND NOT message_ids && $11::bigint[]
 )
 INSERT INTO outbox (exchange, routing_key, type, body, traceparent)
 SELECT 'hantar.events', o.routing_key, $6, o.body, o.traceparent

@@ -37,18 +37,20 @@ INSERT INTO events (id, account_id, at, routing_key, type, body, correlation_id)
 SELECT * FROM gone WHERE account_id IS NOT NULL
 
 -- name: outbox_state
--- How much waits to be handed over, and for how long the oldest has.
+-- How much waits to be handed over, and for how long the oldest command has: that the events of one
+-- account are not taken keeps nobody's messages from being sent.
 SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000) o) AS depth,
-    COALESCE(EXTRACT(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1)), 0)
-        ::double precision AS oldest_seconds
+    COALESCE(EXTRACT(epoch FROM now() - (
+        SELECT created_at FROM outbox WHERE exchange <> 'hantar.events' ORDER BY id LIMIT 1
+    )), 0)::double precision AS oldest_seconds
 
 -- name: expired
 -- Waiting messages whose time passed in this range and that no claim has come to since, as with
 -- a device that is paused.
 SELECT id FROM messages
-WHERE expires_at > $1 AND expires_at <= now() - interval '2 seconds'
+WHERE expires_at > $1 AND expires_at <= LEAST($2, now() - interval '2 seconds')
     AND status IN ('queued', 'scheduled')
-ORDER BY expires_at LIMIT $2
+ORDER BY expires_at LIMIT $3
 
 -- name: lock_watermark
 -- Be the only one who looks for rows that nothing points to.
