@@ -17,8 +17,12 @@ _DEVICES = Row(
         ),
         Panel(
             "Devices that may not send, and why",
-            "A budget used up, quiet hours, a pause, a hold.",
-            [(some(last("hantar_devices_waiting", "reason")), "{{reason}}")],
+            "A budget used up, quiet hours, a pause, a hold; and those that send at less than half "
+            "their rate, as their provider throttled them.",
+            [
+                (some(last("hantar_devices_waiting", "reason")), "{{reason}}"),
+                (some(last("hantar_devices_slowed", "driver")), "{{driver}} slowed"),
+            ],
             kind="stack",
             alert="HantarDeviceThrottled",
             none="all may",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from service.core.throttle import RECOVERY_SECONDS
 from service.store import leases, sweeps
 from service.store import samples as store
 from service.store.leases import LeaseRow
@@ -139,12 +140,15 @@ class Sampler:
     async def _devices(self, connection: Connection) -> None:
         states: Counter[tuple[str, ...]] = Counter()
         waiting: Counter[tuple[str, ...]] = Counter()
-        for row in await store.devices(connection):
+        slowed: Counter[tuple[str, ...]] = Counter()
+        for row in await store.devices(connection, slow_seconds=RECOVERY_SECONDS / 2):
             states[row["driver"], row["state"]] += row["devices"]
+            slowed[(row["driver"],)] += row["slowed"]
             if row["reason"] is not None:
                 waiting[(row["reason"],)] += row["devices"]
         samples.DEVICES_BY_STATE.fill(states)
         samples.DEVICES_WAITING.fill(waiting)
+        samples.DEVICES_SLOWED.fill(slowed)
         silent = await store.silent_devices(connection, answer_seconds=self._doubt_seconds)
         samples.DEVICES_SILENT.fill({(driver,): count for driver, count in silent.items()})
 

@@ -35,9 +35,10 @@ async def parked(connection: Connection) -> list[asyncpg.Record]:
     return await connection.fetch(_SQL["parked"])
 
 
-async def devices(connection: Connection) -> list[asyncpg.Record]:
-    """Driver, state, why they wait if they do, and how many."""
-    return await connection.fetch(_SQL["devices"])
+async def devices(connection: Connection, *, slow_seconds: float) -> list[asyncpg.Record]:
+    """Driver, state, why they wait if they do, how many, and how many of these are slowed: for so
+    long at least they will not have their full rate."""
+    return await connection.fetch(_SQL["devices"], slow_seconds)
 
 
 async def silent_devices(connection: Connection, *, answer_seconds: float) -> dict[str, int]:

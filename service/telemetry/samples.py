@@ -67,6 +67,11 @@ DEVICES_BY_STATE = DEVICES.gauge(
 DEVICES_WAITING = DEVICES.gauge(
     "hantar_devices_waiting", "Devices that may not send now, by why.", reason=DEVICE_REASONS
 )
+DEVICES_SLOWED = DEVICES.gauge(
+    "hantar_devices_slowed",
+    "Devices that send at less than half their rate, as their provider throttled them.",
+    driver=DRIVERS,
+)
 DEVICES_SILENT = DEVICES.gauge(
     "hantar_devices_silent",
     "Ready devices of which 20 or more of the latest messages were taken and none was delivered "

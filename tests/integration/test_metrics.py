@@ -18,7 +18,7 @@ QUIET = re.compile(
     r"|dead_commands_total|messages_(unpointed|orphaned|lapsed)_total|devices_stopped_total"
     r"|broker_\w+|webhook_calls_total|webhook_call_seconds\w*|doubts_decided_total"
     r"|leases_taken_total|campaign_idle_seconds|import_idle_seconds"
-    r"|mails_oldest_seconds|webhooks_\w+|webhook_endpoints|import_rows_pending|devices_silent"
+    r"|mails_oldest_seconds|webhooks_\w+|webhook_endpoints|import_rows_pending|devices_(silent|slowed)"
     r"|database_waiting_locks|lane_messages|in_flight|record_unwritten|consumers|outbox_\w+_seconds"
     r"|outbox_depth|campaign\w*|lagging_\w+|database_dead_rows|lanes|database_longest\w+"
     r"|unconfirmed_oldest_seconds)$"

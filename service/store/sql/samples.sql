@@ -39,8 +39,10 @@ SELECT device_id, NULL, true, messages,
 FROM lagging
 
 -- name: devices
--- How many devices of each driver are in which state, and why they may not send now, if they may not.
-SELECT d.driver, device_state(d) AS state, w.reason, count(*) AS devices
+-- How many devices of each driver are in which state, and why they may not send now, if they may not;
+-- and how many of them need more than $1 seconds until they have their full rate again.
+SELECT d.driver, device_state(d) AS state, w.reason, count(*) AS devices,
+    count(*) FILTER (WHERE d.factor_until > now() + make_interval(secs => $1)) AS slowed
 FROM devices d LEFT JOIN LATERAL device_wait(d) w ON true
 WHERE d.deleted_at IS NULL
 GROUP BY 1, 2, 3
