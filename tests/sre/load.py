@@ -28,6 +28,7 @@ class Caller:
 
     def __init__(self, http: aiohttp.ClientSession, api: str, installation: Installation) -> None:
         self._http = http
+        self._root = api
         self._api = f"{api}/api/v1"
         self.installation = installation
 
@@ -40,6 +41,18 @@ class Caller:
             document = await answer.json()
             assert answer.status < 400, document
             return document
+
+    async def forge(self) -> None:
+        """What looks like a call of Meta's, and is not signed."""
+        async with self._http.post(f"{self._root}/webhooks/meta", data=b"{}") as answer:
+            assert answer.status == 401
+
+    async def refused(self, path: str, body: Any, *, key: str | None = None) -> int:
+        """The status of a request that is not served."""
+        headers = {"Idempotency-Key": key} if key else {}
+        async with self._http.post(f"{self._api}{path}", json=body, headers=headers) as answer:
+            assert answer.status >= 400
+            return answer.status
 
     async def bulk(self, count: int, *, first: int = 0) -> Any:
         """So many messages over both devices."""
@@ -125,7 +138,8 @@ async def everything(caller: Caller, amqp_url: str, endpoint: str) -> None:
 
 
 async def outcomes(caller: Caller) -> None:
-    """What the simulator can answer, a device that is stopped, and an item that is refused."""
+    """What the simulator can answer, a stopped device, a refused item, a forged callback."""
+    await caller.forge()
     stopped = await caller.post("/devices", {"name": "Stopped", "driver": "simulator"})
     await caller.post(
         "/messages/bulk",

@@ -14,19 +14,9 @@ from tests.servers.rabbitmq import RabbitNode
 from tests.sre.boards import boards
 from tests.sre.drawing import Span, pictures
 from tests.sre.load import everything, listening
-from tests.sre.provoked import (
-    Failure,
-    World,
-    calm,
-    kill_broker,
-    resume_devices,
-    running_world,
-    simulate,
-    start_broker,
-    under_load,
-    vhost,
-)
+from tests.sre.provoked import Failure, kill_broker, resume_devices, simulate, start_broker
 from tests.sre.test_live import WINDOW
+from tests.sre.world import World, calm, running_world, under_load, vhost
 
 __all__ = ["vhost"]
 

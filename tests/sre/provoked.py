@@ -8,39 +8,34 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-import pytest
-import yarl
-
-from service.core.sealing import new_key
-from service.settings import ROLES
+from drivers.simulator.numbers import PREFIX
 from tests.acceptance.installation import Installation
-from tests.acceptance.processes import Process
+from tests.declared import undeclared
 from tests.servers.rabbitmq import RabbitNode
-from tests.sre.load import NOBODY_LISTENS, Caller, calling
-from tests.sre.prometheus import RULE_FILES, Prometheus, running_prometheus, scaled
+from tests.sre.load import NOBODY_LISTENS
+from tests.sre.stirring import everything_moved, stir
+from tests.sre.world import (
+    LINGERING,
+    World,
+    bind,
+    calm,
+    running_world,
+    unbind,
+    under_load,
+    vhost,
+)
+from tests.system import eventually
 
-FACTOR = 30.0
-LIMITS = {"hantar:limit:outbox_oldest_seconds": 6.0, "hantar:limit:webhooks_oldest_seconds": 15.0}
+__all__ = ["vhost"]
+
 #: From the failure to its alert; the longest wait of a rule is 20 s here.
 FIRE_SECONDS = 60.0
-HEAL_SECONDS = 90.0
-#: What has happened stays in their windows, whatever it was.
-LINGERING = frozenset(
-    {
-        "HantarBudgetBurnsFast",
-        "HantarBudgetBurnsSlowly",
-        "HantarLeasesTakenOver",
-        "HantarMessagesUnpointed",
-        "HantarCommandsDead",
-    }
-)
+#: Whose answer the simulator makes ten seconds later.
+SLOW_PHONE = f"{PREFIX}07"
 SLOW = """
 CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$;
@@ -52,30 +47,6 @@ CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL;
 CREATE TRIGGER mute BEFORE INSERT ON simulator_owed FOR EACH ROW EXECUTE FUNCTION lose();
 """
 NOT_MUTE = "DROP TRIGGER mute ON simulator_owed; DROP FUNCTION lose"
-
-
-@pytest.fixture
-async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
-    """A vhost that nobody listens in on: the broker is killed here."""
-    name = f"sre-{uuid.uuid4()}"
-    yield await rabbit_node.create_vhost(name)
-    await rabbit_node.delete_vhost(name)
-
-
-@dataclass
-class World:
-    """What the failures are done to."""
-
-    installation: Installation
-    rabbit: RabbitNode
-    caller: Caller
-    prometheus: Prometheus
-    running: dict[str, Process]
-    sent: int = field(default=0)
-
-    @property
-    def amqp_url(self) -> str:
-        return self.installation.processes.environment["HANTAR_AMQP_URL"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +61,13 @@ class Failure:
 
 
 async def kill_dispatcher(world: World) -> None:
+    """In the middle of a call, which takes ten seconds."""
+    device = world.installation.devices[0]
+    await world.caller.post(
+        "/messages/send", {"phone": SLOW_PHONE, "body": "slow", "device": device}
+    )
+    begun = "SELECT count(*) FROM messages WHERE phone = $1 AND status = 'sending'"
+    await eventually(lambda: world.installation.pool.fetchval(begun, SLOW_PHONE))
     world.running["dispatcher"].kill()
 
 
@@ -152,28 +130,12 @@ async def end_throttling(world: World) -> None:
         "UPDATE messages SET status = 'cancelled'"
         " WHERE body LIKE '#simulate%' AND status = 'queued'"
     )
+    # By itself the rate grows back, which takes minutes.
+    await world.installation.pool.execute("UPDATE devices SET rate_factor = 1, factor_until = NULL")
 
 
 async def add_dead_endpoint(world: World) -> None:
     await world.caller.post("/webhook-endpoints", {"url": NOBODY_LISTENS, "events": ["*"]})
-
-
-async def unbind(world: World) -> None:
-    await _bindings(world, "DELETE")
-
-
-async def bind(world: World) -> None:
-    await _bindings(world, "POST")
-
-
-async def _bindings(world: World, method: str) -> None:
-    vhost = yarl.URL(world.amqp_url).path[1:]
-    for shard in world.installation.devices:
-        for kind in ("express", "bulk"):
-            name = f"dispatch.{shard:02d}.{kind}"
-            path = f"/bindings/{vhost}/e/hantar.dispatch/q/{name}"
-            body = {"routing_key": name} if method == "POST" else None
-            await world.rabbit.manage(method, path if body else f"{path}/{name}", body)
 
 
 FAILURES = [
@@ -251,57 +213,12 @@ async def test_ten_failures_are_told_by_the_right_alert(
 ) -> None:
     async with running_world(installation, rabbit_node, tmp_path) as world, under_load(world):
         await calm(world)
+        began = time.monotonic()
         report = [await _provoke(world, failure) for failure in FAILURES]
+        await stir(world)
+        await everything_moved(world, began)
+        assert undeclared(await world.prometheus.series()) == []
     sys.stdout.write("\n" + "\n".join(report) + "\n")
-
-
-@asynccontextmanager
-async def running_world(
-    installation: Installation, rabbit_node: RabbitNode, folder: Path
-) -> AsyncIterator[World]:
-    """A process of each role with a million credits, and a Prometheus that looks at them."""
-    (folder / "secret.key").write_text(f"{new_key()}\n")
-    installation.processes.environment |= {
-        "HANTAR_WEBHOOK_ALLOW": "127.0.0.0/8",
-        "HANTAR_SECRET_KEY_FILE": str(folder / "secret.key"),
-    }
-    started = dict(zip(ROLES, await installation.run(*ROLES), strict=True))
-    ops = {
-        role: (await process.ready())[1].removeprefix("http://")
-        for role, process in started.items()
-    }
-    grant = await installation.processes.do(
-        "credits", "grant", str(installation.account), "1000000"
-    )
-    assert grant.code == 0, grant
-    async with (
-        calling(installation, started["ingress"]) as caller,
-        running_prometheus(
-            folder / "prometheus",
-            {"hantar": ops, "rabbitmq": {"rabbitmq": rabbit_node.metrics}},
-            rules={file: scaled(file, FACTOR, LIMITS) for file in RULE_FILES},
-        ) as prometheus,
-    ):
-        yield World(installation, rabbit_node, caller, prometheus, started)
-
-
-@asynccontextmanager
-async def under_load(world: World) -> AsyncIterator[None]:
-    """Some twenty messages a second, whatever happens to them."""
-
-    async def load() -> None:
-        while True:
-            with suppress(aiohttp.ClientError, AssertionError, TimeoutError):
-                await world.caller.bulk(20, first=world.sent)
-            world.sent += 20
-            await asyncio.sleep(1)
-
-    task = asyncio.create_task(load(), name="load")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _provoke(world: World, failure: Failure) -> str:
@@ -324,11 +241,3 @@ async def _provoke(world: World, failure: Failure) -> str:
         f"{failure.name:22} {failure.alert:30} after {seen[failure.alert]:4.1f} s, with {came}: "
         f"{firing.get(failure.alert, '')}"
     )
-
-
-async def calm(world: World) -> None:
-    """Return once no alert fires any more."""
-    deadline = time.monotonic() + HEAL_SECONDS
-    while firing := (await world.prometheus.firing()).keys() - LINGERING:
-        assert time.monotonic() < deadline, f"still fires: {firing}"
-        await asyncio.sleep(0.5)

@@ -12,52 +12,13 @@ from tests.servers.rabbitmq import RabbitNode
 from tests.sre.boards import queries
 from tests.sre.load import calling, everything, listening
 from tests.sre.prometheus import RULE_FILES, Prometheus, expressions, running_prometheus, scaled
+from tests.sre.quiet import is_absent, is_quiet
 
 ROLES = ("ingress", "dispatcher", "recorder", "intake")
 #: How much shorter windows are here.
 FACTOR = 30.0
 WINDOW = "15s"
 SEEN_SECONDS = 30.0
-#: What there is only when another driver, a refused template or an outage of ours makes it.
-UNSEEN = (
-    "hantar_meta_errors_total",
-    "hantar_meta_webhooks_ignored_total",
-    "hantar_campaigns_stopped_total",
-    "hantar_commands_deferred_total",
-    "1 - hantar_ready",
-    "1 - hantar_broker_usable",
-    'status="5xx"',
-)
-#: What is zero while nothing of ours fails, or but for moments: of all else there has to be more.
-QUIET = (
-    "hantar_credits_drift",
-    "hantar_broker_blocked",
-    "hantar_devices_silent",
-    "hantar_devices_unanswered_total",
-    "hantar_messages_lapsed_total",
-    "hantar_messages_orphaned_total",
-    "hantar_messages_unpointed_total",
-    "hantar_dead_commands_total",
-    "hantar_leases_taken_total",
-    "hantar_broker_reconnects_total",
-    "hantar_callbacks_received_total",
-    "hantar_inbound_messages_total",
-    "hantar_mails",
-    "hantar_database_waiting_locks",
-    "hantar_campaign_idle_seconds",
-    "hantar_import_idle_seconds",
-    "hantar_doubts_decided_total",
-    "hantar:slo:errors",
-    "ALERTS_FOR_STATE",
-    "hantar_campaign_recipients_pending",
-    "hantar_import_rows_pending",
-    "hantar_record_unwritten",
-    "hantar_outbox_depth",
-    "hantar_outbox_oldest_seconds",
-    "hantar_in_flight",
-    "hantar_database_longest_transaction_seconds",
-    "hantar_unconfirmed_oldest_seconds",
-)
 
 
 async def test_every_query_shows_what_its_legend_says(
@@ -93,19 +54,17 @@ async def _missing(prometheus: Prometheus) -> dict[str, str]:
     """The queries that do not show what they should, once all have had time to."""
     asked = {
         # Whatever came and went during the load was there.
-        query.where: (f"max_over_time(({query.asked(window=WINDOW)})[2m:1s])", query.labels)
+        query.where: (f"max_over_time(({query.asked(window=WINDOW)})[2m:1s])", query)
         for query in queries()
-        if not any(name in query.expression for name in UNSEEN)
     }
     missing: dict[str, str] = {}
     deadline = asyncio.get_running_loop().time() + SEEN_SECONDS
     while asked and asyncio.get_running_loop().time() < deadline:
-        for where, (expression, labels) in list(asked.items()):
+        for where, (expression, query) in list(asked.items()):
             series = await prometheus.query(expression)
-            lacking = [labels - each["metric"].keys() for each in series]
-            quiet = any(metric in expression for metric in QUIET)
-            moved = quiet or any(float(each["value"][1]) for each in series)
-            if series and moved and not any(lacking):
+            lacking = [query.labels - each["metric"].keys() for each in series]
+            moved = is_quiet(query) or any(float(each["value"][1]) for each in series)
+            if (series or is_absent(query)) and moved and not any(lacking):
                 del asked[where]
                 missing.pop(where, None)
             else:
