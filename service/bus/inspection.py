@@ -16,6 +16,7 @@ from aiormq.exceptions import (
 
 from service.bus.topology import Queue, topology
 
+State = Literal["sound", "missing", "differs", "refused"]
 #: Everything; a broker that answers at all answers each question in milliseconds.
 INSPECT_SECONDS = 60.0
 #: A broker with an alarm reads nothing from whoever publishes.
@@ -27,16 +28,17 @@ class QueueState:
     """A queue that should be there; messages are those that wait to be handed out."""
 
     name: str
-    state: Literal["sound", "missing", "differs", "refused"]
+    state: State
     messages: int = 0
     consumers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """What was found; `missing` are exchanges."""
+    """What was found; `missing` are exchanges, and `refused` those that this user may not see."""
 
     missing: list[str]
+    refused: list[str]
     queues: list[QueueState]
     blocked: bool
 
@@ -45,19 +47,23 @@ async def inspect(amqp_url: str, shards: int) -> BrokerState:
     """Look at all of it; raises OSError, TimeoutError or AMQPError when there is no looking."""
     wanted = topology(shards)
     async with asyncio.timeout(INSPECT_SECONDS), await aio_pika.connect(amqp_url) as connection:
-        missing = [name for name in wanted.exchanges if not await _has(connection, name)]
+        exchanges = {name: await _exchange(connection, name) for name in wanted.exchanges}
         queues = [await _queue(connection, queue) for queue in wanted.queues]
-    return BrokerState(missing, queues, await _blocked(amqp_url))
+    missing = [name for name, state in exchanges.items() if state == "missing"]
+    refused = [name for name, state in exchanges.items() if state == "refused"]
+    return BrokerState(missing, refused, queues, await _blocked(amqp_url))
 
 
-async def _has(connection: AbstractConnection, exchange: str) -> bool:
+async def _exchange(connection: AbstractConnection, exchange: str) -> State:
     # Each question has a channel of its own, as the broker closes it to say no.
     try:
         async with connection.channel() as channel:
             await channel.get_exchange(exchange, ensure=True)
     except ChannelNotFoundEntity:
-        return False
-    return True
+        return "missing"
+    except ChannelAccessRefused:
+        return "refused"
+    return "sound"
 
 
 async def _queue(connection: AbstractConnection, queue: Queue) -> QueueState:
@@ -90,6 +96,9 @@ async def _blocked(amqp_url: str) -> bool:
                 )
     except TimeoutError:
         return True
+    except ChannelAccessRefused:
+        # It reads, and so takes what is published by whoever may.
+        return False
     finally:
         closing = asyncio.ensure_future(connection.close())
         await asyncio.wait({closing}, timeout=ALARM_SECONDS)

@@ -32,7 +32,7 @@ async def check_broker(amqp_url: str, shards: int) -> list[Finding]:
             failed(
                 "broker",
                 f"cannot be reached, or refuses this user ({type(error).__name__})",
-                "start RabbitMQ, or correct HANTAR_AMQP_URL: user, password, vhost",
+                "start RabbitMQ, or correct HANTAR_AMQP_URL: host and port, user, password, vhost",
             )
         ]
     return [
@@ -70,13 +70,15 @@ def _topology(state: BrokerState) -> Finding:
 
 
 def _permissions(state: BrokerState) -> Finding:
-    refused = [queue.name for queue in state.queues if queue.state == "refused"]
+    unseen = [queue.name for queue in state.queues if queue.state == "refused"]
+    refused = [*state.refused, *unseen]
     if not refused:
         return ok("permissions", "this user may use every queue")
     return failed(
         "permissions",
         f"this user may not use {some(refused)}",
-        "give it what deploy/README.md lists, with `rabbitmqctl set_permissions`",
+        "a role's own user may not look at everything: ask with the HANTAR_AMQP_URL of "
+        "`hantar-operator`, whose permissions are in deploy/rabbitmq/definitions.json",
     )
 
 
@@ -91,7 +93,7 @@ def _consumers(state: BrokerState) -> Finding:
     return failed(
         "consumers",
         f"nobody reads {some(sorted(alone))}",
-        f"start a process with the role {', '.join(roles)}, and look at its log",
+        f"start `hantar run --roles {','.join(roles)}`; if it runs, look at its log",
     )
 
 
@@ -103,4 +105,10 @@ def _dead(state: BrokerState) -> Finding:
     ]
     if not resting:
         return ok("dead letters", "none")
-    return warning("dead letters", some(resting), "look at them: `hantar dead list`")
+    return warning(
+        "dead letters",
+        some(resting),
+        f"{COMMANDS_DEAD}: what services published wrongly, see `hantar dead list`; "
+        f"{DISPATCH_DEAD}: a recorder parks it again; {CALLBACKS_DEAD}: report it, with the "
+        "recorder's log",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -20,13 +21,23 @@ from service.store.pool import CONFLICTS, UNAVAILABLE, Connection, Dedicated
 OLDEST_TRANSACTION_SECONDS = 300.0
 OUTBOX_SECONDS = 60.0
 CLOCK_SECONDS = 2.0
+BRIDGE_SECONDS = 3.0
 #: An audit reads every message; longer than this it is left to `hantar credits audit`.
 AUDIT_SECONDS = 60.0
-_REACH = (
-    *UNAVAILABLE,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
+_REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_OPEN = (
+    "SELECT pid, application_name, now() - xact_start AS open, query "
+    "FROM pg_stat_activity ORDER BY xact_start LIMIT 5"
 )
+_LOCKED = (
+    "SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+)
+#: What a person does about a device by its state; else there is a reason to mend first.
+_MEND = {
+    "logged_out": "link it again with its phone: `hantar device qr {id}`",
+    "incompatible": "WhatsApp's page has changed: upgrade the bridge, then "
+    "`hantar device resume {id}`",
+}
 
 
 async def check_database(settings: Settings, dsn: str, seal: Seal) -> list[Finding]:
@@ -34,13 +45,22 @@ async def check_database(settings: Settings, dsn: str, seal: Seal) -> list[Findi
     try:
         await migrations.check(dsn)
     except MigrationError as error:
-        return [failed("migrations", str(error), "run `hantar migrate` of the version that runs")]
-    except _REACH as error:
+        advice = "run `hantar migrate` with the version that is deployed, before its processes"
+        return [failed("migrations", str(error), advice)]
+    except _REFUSALS as error:
         return [
             failed(
                 "database",
-                f"cannot be reached ({type(error).__name__})",
-                "start PostgreSQL, or correct HANTAR_DATABASE_URL",
+                f"it answers, and refuses this user or has no such database ({_name(error)})",
+                "correct user, password and name in HANTAR_DATABASE_URL",
+            )
+        ]
+    except UNAVAILABLE as error:
+        return [
+            failed(
+                "database",
+                f"cannot be reached ({_name(error)})",
+                "start PostgreSQL, or correct host and port in HANTAR_DATABASE_URL",
             )
         ]
     findings = [ok("migrations", f"all {len(migrations.migrations())} are applied")]
@@ -54,6 +74,7 @@ async def check_database(settings: Settings, dsn: str, seal: Seal) -> list[Findi
         ("outbox", _outbox),
         ("credits", _credits),
         ("devices", lambda c: _devices(c, settings.doubt_seconds)),
+        ("bridge", lambda c: _bridge(c, settings)),
         ("secrets", lambda c: _secrets(c, seal)),
         ("webhooks", _webhooks),
     )
@@ -64,15 +85,25 @@ async def check_database(settings: Settings, dsn: str, seal: Seal) -> list[Findi
                 async with dedicated as connection:
                     findings.append(await check(connection))
             except (*UNAVAILABLE, *CONFLICTS) as error:
-                detail = f"could not be looked at ({type(error).__name__})"
-                findings.append(failed(name, detail, "is the database busy, or locked?"))
+                detail = f"could not be looked at ({_name(error)})"
+                findings.append(failed(name, detail, f"see who holds it up: {_sql(_LOCKED)}"))
     finally:
         await dedicated.close()
     return findings
 
 
+def _name(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _sql(statement: str) -> str:
+    return f'`psql "$HANTAR_DATABASE_URL" -c "{statement}"`'
+
+
 async def _shards(connection: Connection, wanted: int) -> Finding:
     found = await store.shards(connection)
+    if not found:
+        return failed("shards", "the installation was not set up", "run `hantar migrate`")
     if found == wanted:
         return ok("shards", f"{found}, as HANTAR_SHARDS says")
     return failed(
@@ -86,7 +117,8 @@ async def _indexes(connection: Connection) -> Finding:
     broken = await store.invalid_indexes(connection)
     if not broken:
         return ok("indexes", "all are valid")
-    return failed("indexes", f"not valid: {some(broken)}", f"run REINDEX INDEX {broken[0]}")
+    advice = f"while it goes on working: {_sql(f'REINDEX INDEX CONCURRENTLY {broken[0]}')}"
+    return failed("indexes", f"not valid, so not used: {some(broken)}", advice)
 
 
 async def _transactions(connection: Connection) -> Finding:
@@ -97,7 +129,7 @@ async def _transactions(connection: Connection) -> Finding:
     return warning(
         "transactions",
         f"one has been open for {seconds:.0f} s, which keeps VACUUM from clearing rows",
-        "find it in pg_stat_activity by xact_start and end it with pg_terminate_backend",
+        f"see whose it is: {_sql(_OPEN)}; end it with SELECT pg_terminate_backend(PID)",
     )
 
 
@@ -109,7 +141,7 @@ async def _connections(connection: Connection) -> Finding:
     return warning(
         "connections",
         f"{used} of {most} are in use",
-        "raise max_connections, or lower HANTAR_POOL_SIZE",
+        "raise max_connections of PostgreSQL, or lower HANTAR_POOL_SIZE and restart the processes",
     )
 
 
@@ -138,7 +170,7 @@ async def _leases(connection: Connection, lease_seconds: float) -> Finding:
     return failed(
         "leases",
         f"nobody serves {len(still)} of {len(rows)} shards: their messages wait",
-        "start a process with the dispatcher role, and look at its log",
+        "start `hantar run --roles dispatcher`, the dispatcher role; if it runs, look at its log",
     )
 
 
@@ -153,7 +185,8 @@ async def _outbox(connection: Connection) -> Finding:
     return failed(
         "outbox",
         f"{entries} entries, the oldest {oldest:.0f} s old: what was accepted is not handed on",
-        "mend what is said of the broker; if that is well, start a process with the recorder role",
+        "mend what is said of the broker below; if that is well, start "
+        "`hantar run --roles recorder`, which hands on what stayed behind",
     )
 
 
@@ -177,15 +210,49 @@ async def _devices(connection: Connection, doubt_seconds: float) -> Finding:
         return failed(
             "devices",
             f"cannot send: {some(names)}",
-            f"mend what the reason says, then `hantar device resume {broken[0]['id']}`",
+            _MEND.get(
+                broken[0]["state"], "mend what the reason says, then `hantar device resume {id}`"
+            ).format(id=broken[0]["id"]),
         )
     if silent:
+        counts = [f"{count} of {driver}" for driver, count in silent.items()]
         return failed(
             "devices",
-            f"deliver nothing of what is taken: {dict(silent)} by driver",
-            "open the phone or the bridge, log the device out and link it again",
+            f"take messages and deliver none: {some(counts)}",
+            "`meta`: does its webhook still come to /webhooks/meta (log of the ingress)? Else open "
+            "the phone, and link it again: `hantar device qr ID`",
+        )
+    unlinked = await store.unlinked_devices(connection)
+    if unlinked:
+        names = [f"{row['id']} ({row['driver']})" for row in unlinked]
+        return warning(
+            "devices",
+            f"never made ready to send: {some(names)}",
+            "`meta`: give it its access token (PATCH /api/v1/devices/ID); another: "
+            "`hantar device qr ID`",
         )
     return ok("devices", "none has stopped")
+
+
+async def _bridge(connection: Connection, settings: Settings) -> Finding:
+    if not await store.has_devices(connection, "wwebjs"):
+        return ok("bridge", "not needed: no device is linked through it")
+    address = settings.wwebjs_bridge
+    try:
+        async with asyncio.timeout(BRIDGE_SECONDS):
+            if address.startswith("http://"):
+                url = urlsplit(address)
+                _, writer = await asyncio.open_connection(url.hostname, url.port or 80)
+            else:
+                _, writer = await asyncio.open_unix_connection(address)
+    except (OSError, TimeoutError, ValueError) as error:
+        return failed(
+            "bridge",
+            f"nothing answers at {address} ({_name(error)}): linked devices cannot send",
+            "start the bridge (drivers/wwebjs/bridge/README.md), or correct HANTAR_WWEBJS_BRIDGE",
+        )
+    writer.close()
+    return ok("bridge", f"answers at {address}")
 
 
 async def _secrets(connection: Connection, seal: Seal) -> Finding:
@@ -212,5 +279,6 @@ async def _webhooks(connection: Connection) -> Finding:
     return warning(
         "webhooks",
         f"{refusing} endpoint(s) refuse, {off} were switched off, {due.count} deliveries are due",
-        "tell their accounts: GET /api/v1/webhook-endpoints/ID/deliveries says what they answer",
+        "tell their accounts: their own GET /api/v1/webhook-endpoints/ID/deliveries says what was "
+        "answered, and PATCH with is_active switches one on again",
     )

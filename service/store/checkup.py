@@ -32,6 +32,17 @@ async def broken_devices(connection: Connection) -> list[asyncpg.Record]:
     return await connection.fetch(_SQL["broken_devices"])
 
 
+async def unlinked_devices(connection: Connection) -> list[asyncpg.Record]:
+    """Devices that lack what they need to send: id and driver."""
+    return await connection.fetch(_SQL["unlinked_devices"])
+
+
+async def has_devices(connection: Connection, driver: str) -> bool:
+    """Whether a device of this driver is in use."""
+    found: bool = await connection.fetchval(_SQL["has_devices"], driver)
+    return found
+
+
 async def sealed_devices(connection: Connection) -> list[asyncpg.Record]:
     """Devices with sealed secrets: id and secrets."""
     return await connection.fetch(_SQL["sealed_devices"])

@@ -17,6 +17,7 @@ from service.store.devices import PURPOSE
 from service.store.pool import Pool
 from tests.acceptance.processes import Processes
 from tests.database import SHARDS
+from tests.servers.broker_users import as_user, load_definitions
 from tests.servers.rabbitmq import RabbitNode
 from tests.system import eventually, make_account
 
@@ -93,6 +94,23 @@ async def leave_it(pool: Pool) -> None:
     """No dispatcher is there."""
 
 
+async def link_through_no_bridge(pool: Pool) -> None:
+    account = await make_account(pool)
+    await pool.execute("UPDATE devices SET driver = 'wwebjs' WHERE id = $1", account.device_id)
+
+
+async def forget_a_token(pool: Pool) -> None:
+    account = await make_account(pool)
+    await pool.execute(
+        "UPDATE devices SET driver = 'meta', state = 'unlinked' WHERE id = $1", account.device_id
+    )
+
+
+async def unlink_a_phone(pool: Pool) -> None:
+    account = await make_account(pool)
+    await pool.execute("UPDATE devices SET state = 'logged_out' WHERE id = $1", account.device_id)
+
+
 async def lose_a_migration(pool: Pool) -> None:
     await pool.execute("DELETE FROM schema_migrations WHERE version = '20261124000008'")
 
@@ -101,11 +119,14 @@ async def lose_a_migration(pool: Pool) -> None:
     ("breaks", "check", "says", "advises"),
     [
         (lose_a_migration, "migrations", "lacks 1 migration", "hantar migrate"),
-        (break_an_index, "indexes", "doubts_due", "REINDEX INDEX doubts_due"),
-        (leave_it, "leases", "nobody serves 2 of 2", "dispatcher role"),
+        (break_an_index, "indexes", "doubts_due", "REINDEX INDEX CONCURRENTLY doubts_due"),
+        (leave_it, "leases", "nobody serves 2 of 2", "hantar run --roles dispatcher"),
         (forget_the_outbox, "outbox", "300 s old", "broker"),
         (lower_balance, "credits", "1 account", "hantar credits audit"),
         (stop_a_device, "devices", "token_refused", "hantar device resume"),
+        (unlink_a_phone, "devices", "logged_out", "hantar device qr"),
+        (forget_a_token, "devices", "never made ready", "access token"),
+        (link_through_no_bridge, "bridge", "nothing answers", "HANTAR_WWEBJS_BRIDGE"),
         (seal_with_another_key, "secrets", "does not open", "HANTAR_SECRET_KEY_FILE"),
         (switch_an_endpoint_off, "webhooks", "1 were switched off", "deliveries"),
     ],
@@ -127,6 +148,8 @@ async def test_what_is_broken_in_the_database(
 async def test_a_database_that_is_away_and_another_number_of_shards(dsn: str) -> None:
     away = await check_database(settings(), f"postgresql://hantar@{NOWHERE}/hantar", SEAL)
     assert "HANTAR_DATABASE_URL" in told(away, "database").advice
+    nobody = await check_database(settings(), f"{dsn}_of_nobody", SEAL)
+    assert "has no such database" in told(nobody, "database").detail
     other = await check_database(settings(shards=16), dsn, SEAL)
     assert told(other, "shards").advice.startswith(f"set HANTAR_SHARDS={SHARDS}")
 
@@ -148,7 +171,7 @@ async def test_what_is_broken_at_the_broker(declared: str) -> None:
         findings = await check_broker(declared, SHARDS)
         assert CALLBACKS in told(findings, "topology").detail
         assert "hantar migrate" in told(findings, "topology").advice
-        assert "dispatcher, recorder, intake" in told(findings, "consumers").advice
+        assert "dispatcher,recorder,intake" in told(findings, "consumers").advice
         assert "1 in hantar.commands.dead" in told(findings, "dead letters").detail
     await declare_missing(declared)
     assert (
@@ -163,6 +186,15 @@ async def declare_missing(address: str) -> None:
     async with await aio_pika.connect(address) as connection:
         channel = await connection.channel()
         await channel.declare_queue(CALLBACKS, durable=True)
+
+
+async def test_users_who_may_see_everything_and_not(declared: str, rabbit_node: RabbitNode) -> None:
+    await load_definitions(rabbit_node, declared)
+    role = await check_broker(as_user(declared, "hantar-dispatcher"), SHARDS)
+    assert "hantar-operator" in told(role, "permissions").advice
+    operator = await check_broker(as_user(declared, "hantar-operator"), SHARDS)
+    verdicts = {finding.check: finding.verdict for finding in operator}
+    assert (verdicts["permissions"], verdicts["topology"]) == ("ok", "ok")
 
 
 async def test_a_broker_with_an_alarm(declared: str, rabbit_node: RabbitNode) -> None:

@@ -17,6 +17,16 @@ SELECT id, state, state_reason AS reason FROM devices
 WHERE deleted_at IS NULL AND NOT paused AND state IN ('error', 'logged_out', 'incompatible')
 ORDER BY id LIMIT 1000
 
+-- name: unlinked_devices
+-- Devices that were never made ready to send.
+SELECT id, driver FROM devices
+WHERE deleted_at IS NULL AND NOT paused AND state IN ('unlinked', 'linking')
+ORDER BY id LIMIT 1000
+
+-- name: has_devices
+-- Whether a device of this driver is in use.
+SELECT EXISTS (SELECT FROM devices WHERE deleted_at IS NULL AND NOT paused AND driver = $1)
+
 -- name: sealed_devices
 -- Devices whose secrets a key opens.
 SELECT id, secrets FROM devices WHERE deleted_at IS NULL AND secrets <> '{}' ORDER BY id LIMIT 1000
