@@ -112,6 +112,7 @@ class Sweeps:
         return len(ids) < sweeps.EXPIRED_LIMIT
 
     async def _answers(self) -> None:
+        await sweeps.sum_ledger(self._pool)
         await sweeps.drop_answers(self._pool)
         await sweeps.drop_holds(self._pool)
         await sweeps.drop_conversations(self._pool)

@@ -20,6 +20,9 @@ EXPIRED_LIMIT = 1000
 ANSWERS_LIMIT = 5000
 CONVERSATIONS_LIMIT = 10_000
 RECIPIENTS_LIMIT = 2000
+LEDGER_LIMIT = 20_000
+#: Entries that are worth to be summed up.
+LEDGER_WORTH = 1000
 
 
 async def park_unpointed(pool: Pool, *, older_than_seconds: float) -> int:
@@ -103,6 +106,12 @@ async def _release(connection: Connection, message_ids: list[int]) -> int:
 async def drop_answers(pool: Pool) -> None:
     """Forget stored answers whose time is over."""
     await delete_all(pool, _SQL["drop_answers"], limit=ANSWERS_LIMIT)
+
+
+async def sum_ledger(pool: Pool, *, most: int = LEDGER_LIMIT, least: int = LEDGER_WORTH) -> None:
+    """Extend the sums of ledgers to the entries of ten minutes ago, give or take `least`."""
+    while await pool.execute(_SQL["sum_ledger"], most, least) != "INSERT 0 0":
+        pass
 
 
 async def drop_holds(pool: Pool) -> None:

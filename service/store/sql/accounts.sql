@@ -61,14 +61,16 @@ SELECT id, 'grant', $2, $3, balance FROM account
 RETURNING id, type, amount, count, message_id, campaign_id, note, balance_after, created_at
 
 -- name: credits
--- What an account can reserve, and what is reserved.
+-- What an account can reserve, and what is reserved: by the sum of its first entries, and the rest.
 SELECT a.id AS account_id, a.balance,
-    COALESCE((
+    COALESCE(s.reserved, 0) + COALESCE((
         SELECT sum(CASE l.type WHEN 'reserve' THEN l.count ELSE -l.count END)
         FROM ledger l
-        WHERE l.account_id = a.id AND l.type IN ('reserve', 'settle', 'release')
+        WHERE l.account_id = a.id AND l.id > COALESCE(s.up_to_id, 0)
+            AND l.type IN ('reserve', 'settle', 'release')
     ), 0)::bigint AS reserved
-FROM accounts a WHERE a.id = $1
+FROM accounts a LEFT JOIN ledger_sums s ON s.account_id = a.id
+WHERE a.id = $1
 
 -- name: installation
 -- What every process must agree on.

@@ -117,6 +117,34 @@ DELETE FROM idempotency WHERE ctid IN (
     SELECT ctid FROM idempotency WHERE expires_at < now() LIMIT $1
 )
 
+-- name: sum_ledger
+-- Extend the sums of ledgers by their next entries, where there are many. Of those of ten minutes ago
+-- none is missing, as no transaction lasts as long; whoever extends a sum at the same moment is first.
+WITH more AS (
+    SELECT a.id AS account_id, COALESCE(s.up_to_id, 0) AS since_id, max(e.id) AS up_to_id,
+        sum(CASE e.type WHEN 'reserve' THEN e.count WHEN 'settle' THEN -e.count
+            WHEN 'release' THEN -e.count ELSE 0 END) AS reserved
+    FROM accounts a
+    LEFT JOIN ledger_sums s ON s.account_id = a.id
+    CROSS JOIN LATERAL (
+        SELECT n.id, n.type, n.count,
+            bool_and(n.created_at < now() - interval '10 minutes') OVER (ORDER BY n.id) AS complete
+        FROM (
+            SELECT l.id, l.type, l.count, l.created_at FROM ledger l
+            WHERE l.account_id = a.id AND l.id > COALESCE(s.up_to_id, 0)
+            ORDER BY l.id LIMIT $1
+        ) n
+    ) e
+    WHERE e.complete
+    GROUP BY a.id, s.up_to_id
+    HAVING count(*) >= $2
+)
+INSERT INTO ledger_sums AS t (account_id, since_id, up_to_id, reserved)
+SELECT account_id, since_id, up_to_id, reserved FROM more
+ON CONFLICT (account_id) DO UPDATE SET since_id = EXCLUDED.since_id, up_to_id = EXCLUDED.up_to_id,
+    reserved = t.reserved + EXCLUDED.reserved
+WHERE t.up_to_id = EXCLUDED.since_id
+
 -- name: drop_holds
 -- What need not wait any more.
 DELETE FROM holds WHERE hold_until < now()

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from service.record.recorder import Recorder
-from service.store import sweeps
+from service.store import accounts, sweeps
 from service.store.pool import Pool
 from service.store.sweeps import Decided
 from tests.integration.store.changes import assert_books_agree, change, messages
@@ -220,3 +220,37 @@ async def test_books_that_do_not_agree_are_found(pool: Pool, account: Account, t
 async def test_the_ledger_only_grows(pool: Pool, account: Account, change: str) -> None:
     with pytest.raises(asyncpg.RaiseError, match="append-only"):
         await pool.execute(change)
+
+
+async def test_a_ledger_is_summed_up_once_whoever_else_does_it(pool: Pool) -> None:
+    account_id = await pool.fetchval(
+        "INSERT INTO accounts (name, email) VALUES ('Kedai', 'a@example.com') RETURNING id"
+    )
+
+    async def reserved() -> tuple[int, int]:
+        async with pool.acquire() as connection:
+            row = await accounts.credit(connection, account_id)
+        assert row is not None
+        summed = await pool.fetchval("SELECT COALESCE(sum(reserved), 0) FROM ledger_sums")
+        return row["reserved"], summed
+
+    async def enter(count: int, old: timedelta) -> None:
+        await pool.execute(
+            "INSERT INTO ledger (account_id, type, count, balance_after, created_at) "
+            "SELECT $1, 'reserve', 2, 0, $3 FROM generate_series(1, $2)",
+            account_id,
+            count,
+            datetime.now(UTC) - old,
+        )
+
+    await enter(25, OLD)
+    await enter(5, timedelta())
+    await enter(10, OLD)  # those behind a young one wait with it
+    together = [sweeps.sum_ledger(pool, most=7, least=3) for _ in range(4)]
+    await asyncio.gather(*together)
+    found, summed = await reserved()
+    assert (found, summed) == (80, 50)
+    await pool.execute(
+        "INSERT INTO ledger (account_id, type, count) SELECT $1, 'settle', 30", account_id
+    )
+    assert await reserved() == (50, summed)
