@@ -14,10 +14,14 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a phone has to scan, and until when it may."""
+    """What a phone has to scan, or its owner to type, and until when."""
 
     text: str
     expires_at: datetime
+
+
+class NoPairing(Exception):
+    """The devices of this driver are linked by a scan alone."""
 
 
 class AlreadyLinked(Exception):
@@ -50,6 +54,11 @@ class Linking(Protocol):
     async def code(self, device_id: int) -> Code:
         """The code that links the device: the same one while it is fresh, good for a minute at
         least. Raises AlreadyLinked or OutOfReach."""
+        ...
+
+    async def pairing_code(self, device_id: int, phone: str, /) -> Code:
+        """The code that links the device once it is typed on this phone, which is E.164; as with
+        `code`. Raises NoPairing too."""
         ...
 
     async def logout(self, device_id: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from drivers.linking import AlreadyLinked, Code, LinkHost, OutOfReach
+from drivers.linking import AlreadyLinked, Code, LinkHost, NoPairing, OutOfReach
 
 #: A code is good so long; one is handed out again while half of that is left.
 CODE_SECONDS = 120
@@ -62,6 +62,10 @@ class SimulatorLinking:
         if row is None:
             raise AlreadyLinked
         return Code(self._address(device_id, row["nonce"]), row["expires_at"])
+
+    async def pairing_code(self, _device_id: int, _phone: str, /) -> Code:
+        """Its phone is a web page, on which nothing is typed."""
+        raise NoPairing
 
     async def logout(self, device_id: int) -> None:
         """The device has no phone, and no code from before gives it one."""

@@ -16,6 +16,8 @@ CODE_SECONDS = 7.0
 LOOK_SECONDS = 0.2
 #: WhatsApp replaces a code after this at the latest.
 FRESH = timedelta(seconds=60)
+#: One to be typed is good for longer; the bridge asks for a new one after two minutes.
+TYPED_FRESH = timedelta(seconds=180)
 _HAS_PHONE = frozenset({"ready", "syncing", "reconnecting"})
 
 
@@ -28,16 +30,25 @@ class WwebjsLinking:
 
     async def code(self, device_id: int) -> Code:
         """WhatsApp's code, for which a browser is started where there is none."""
+        return await self._shown(device_id, "GET", "qr", None, FRESH)
+
+    async def pairing_code(self, device_id: int, phone: str, /) -> Code:
+        """WhatsApp's code, of which the phone is notified whenever it is a new one."""
+        return await self._shown(device_id, "POST", "pairing-code", {"phone": phone}, TYPED_FRESH)
+
+    async def _shown(
+        self, device_id: int, method: str, kind: str, body: Any, fresh: timedelta
+    ) -> Code:
         path = f"/v1/devices/{self._names.device(device_id)}"
         told = (await self._ask("PUT", path, {"desired": "up"})).body
         deadline = asyncio.get_running_loop().time() + CODE_SECONDS
         while True:
             if told.get("me") or told.get("state") in _HAS_PHONE:
                 raise AlreadyLinked
-            answer = await self._ask("GET", f"{path}/qr", accepted=(200, 409))
+            answer = await self._ask(method, f"{path}/{kind}", body, accepted=(200, 409))
             if answer.status == 200:
                 issued_at = datetime.fromisoformat(answer.body["issued_at"])
-                return Code(answer.body["code"], issued_at + FRESH)
+                return Code(answer.body["code"], issued_at + fresh)
             if asyncio.get_running_loop().time() > deadline:
                 raise OutOfReach("no code yet")
             await asyncio.sleep(LOOK_SECONDS)

@@ -12,6 +12,7 @@ from service.store.pool import Pool
 from tests.acceptance.processes import Processes
 from tests.contract.linking_side import Linked
 from tests.database import SHARDS
+from tests.servers.fake_bridge import fake_bridge
 from tests.system import eventually, make_account
 
 URL = "https://hantar.example.com"
@@ -53,6 +54,31 @@ async def test_codes_are_drawn_until_the_device_is_linked(
     assert await phone.use(new)
     assert await shown.ends() == 0
     assert shown.output.endswith(f"device {account.device_id} is linked\n")
+
+
+async def test_a_code_to_type_is_printed_until_the_phone_is_linked(
+    processes: Processes, dsn: str, pool: Pool
+) -> None:
+    async with fake_bridge() as bridge:
+        processes.environment |= {
+            "HANTAR_DATABASE_URL": dsn,
+            "HANTAR_AMQP_URL": "amqp://nobody@127.0.0.1:1/",
+            "HANTAR_WWEBJS_BRIDGE": str(bridge.socket),
+        }
+        account = await make_account(pool)
+        ask = ("device", "qr", str(account.device_id), "--phone", "011-5551 0009")
+        simulated = await processes.do(*ask)
+        assert (simulated.code, simulated.output) == (1, "")
+        assert simulated.error == "Error: a simulator device has no code to type\n"
+        await pool.execute("UPDATE devices SET driver = 'wwebjs' WHERE id = $1", account.device_id)
+        for wrong in (("--phone", "12"), ("--phone", "0123456789", "--web")):
+            assert (await processes.do(*ask[:3], *wrong)).code == 2
+        shown = processes.start(*ask)
+        printed = await shown.says("Ctrl-C")
+        [(first, second)] = re.findall(r"^Type on the phone: (.{4})-(.{4})$", printed, re.MULTILINE)
+        assert await bridge.type(first + second, "+601155510009")
+        assert await shown.ends() == 0
+        assert shown.output.endswith(f"device {account.device_id} is linked\n")
 
 
 async def test_what_has_no_code_is_said_in_one_line(

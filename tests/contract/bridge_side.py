@@ -34,6 +34,10 @@ class BridgeSide(Protocol):
         """Hold a phone to the code; whether that linked a device."""
         ...
 
+    async def type(self, code: str, phone: str) -> bool:
+        """Type the code on a phone; whether that linked a device."""
+        ...
+
     async def unlink(self, phone: str) -> None:
         """The phone ends its link."""
         ...
@@ -84,6 +88,9 @@ class FakeSide:
     async def scan(self, code: str, phone: str) -> bool:
         return await self._bridge.scan(code, phone)
 
+    async def type(self, code: str, phone: str) -> bool:
+        return await self._bridge.type(code, phone)
+
     async def unlink(self, phone: str) -> None:
         self._bridge.unlink(phone)
 
@@ -122,6 +129,9 @@ class RealSide:
 
     async def scan(self, code: str, phone: str) -> bool:
         return await self._whatsapp.scan(code, phone)
+
+    async def type(self, code: str, phone: str) -> bool:
+        return await self._whatsapp.type(code, phone)
 
     async def unlink(self, phone: str) -> None:
         await self._whatsapp.unlink(phone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
@@ -43,6 +43,10 @@ class LinkingSide(Protocol):
         """Hold a phone to the code; whether that linked a device."""
         ...
 
+    async def type(self, text: str, phone: str, /) -> bool:
+        """Type the code on a phone; whether that linked a device."""
+        ...
+
     def out_of_reach(self) -> AbstractAsyncContextManager[None]:
         """Meanwhile no linking can reach the provider."""
         ...
@@ -63,6 +67,9 @@ class SimulatorSide:
         assert isinstance(linking, SimulatorLinking)
         assert text.startswith(ORIGIN + PATH)
         return await linking.use(text.removeprefix(ORIGIN + PATH))
+
+    async def type(self, _text: str, _phone: str, /) -> bool:
+        raise AssertionError("nothing is typed on a web page")
 
     @asynccontextmanager
     async def out_of_reach(self) -> AsyncIterator[None]:
@@ -94,13 +101,20 @@ class WwebjsSide:
 
     async def scan(self, text: str, linking: Linking) -> bool:
         assert isinstance(linking, WwebjsLinking)
+        return await self._links(self._bridge.scan(text, "+601155510009"))
+
+    async def type(self, text: str, phone: str, /) -> bool:
+        return await self._links(self._bridge.type(text, phone))
+
+    async def _links(self, doing: Awaitable[bool]) -> bool:
+        """Whether it does, once the driver has heard of it."""
         assert self._made is not None
         if self._driver is None:
             self._driver = DRIVERS["wwebjs"]()
             host = Host(self._hear, self._pool, self._settings, secret=self._secret)
             await self._driver.start(host)
         before = len(self._made.phones)
-        if not await self._bridge.scan(text, "+601155510009"):
+        if not await doing:
             return False
         async with asyncio.timeout(10), self._news:
             made = self._made

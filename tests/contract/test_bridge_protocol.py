@@ -41,8 +41,9 @@ async def side(
 @pytest_asyncio.fixture(loop_scope="module")
 async def ready(side: BridgeSide) -> BridgeCaller:
     """Who calls a bridge with a device `7` that is ready."""
+    before = await side.caller.seq()
     if (await side.caller.device("7"))["state"] != "ready":
-        await side.caller.reaches("7", "ready", await side.caller.seq())
+        await side.caller.reaches("7", "ready", before)
     return side.caller
 
 
@@ -251,8 +252,14 @@ async def test_the_code_is_one_for_a_phone_to_scan_or_to_type(side: BridgeSide) 
     status, code = await caller.call("GET", f"{path}/qr")
     assert (status, code["code"]) == (200, shown["code"])
     assert code["issued_at"].endswith("Z")
-    status, pairing = await caller.call("POST", f"{path}/pairing-code", {"phone": OTHER_PHONE})
-    assert (status, len(pairing["code"])) == (200, 8)
+    pairing, again, other = [
+        await caller.call("POST", f"{path}/pairing-code", {"phone": phone})
+        for phone in (OTHER_PHONE, OTHER_PHONE, PHONE)
+    ]
+    assert pairing == again != other
+    status, typed = other
+    assert (status, len(typed["code"])) == (200, 8)
+    assert typed["issued_at"].endswith("Z")
     for method, ask, body in (
         ("POST", "/messages", {"id": "1", "epoch": 1, "to": PERSON, "text": "x"}),
         ("POST", "/check", {"phone": PERSON}),
@@ -261,7 +268,9 @@ async def test_the_code_is_one_for_a_phone_to_scan_or_to_type(side: BridgeSide) 
         status, problem = await caller.call(method, path + ask, body)
         assert (status, problem["code"], problem["state"]) == (503, "device_not_ready", "qr")
 
-    assert await side.scan(shown["code"], OTHER_PHONE)
+    assert not await side.type(typed["code"], OTHER_PHONE)
+    status, typed = await caller.call("POST", f"{path}/pairing-code", {"phone": OTHER_PHONE})
+    assert await side.type(typed["code"], OTHER_PHONE)
     told = await caller.reaches("8", "ready", shown["seq"])
     assert (told["me"], told["reason"], told["missing"]) == (OTHER_PHONE, None, None)
     assert not await side.scan(shown["code"], PHONE)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from drivers.linking import AlreadyLinked, Linking, OutOfReach
+from drivers.linking import AlreadyLinked, Linking, NoPairing, OutOfReach
 from drivers.registry import KINDS, LINKINGS
 from service.core.phone import normalise
 from service.store.pool import Pool
@@ -15,6 +15,7 @@ from tests.contract.linking_side import SIDES, Linked, LinkingSide
 from tests.contract.witness import soon
 
 FRESH = timedelta(seconds=60)
+PHONE = "+601155510009"
 
 
 def test_no_linking_escapes_the_suite() -> None:
@@ -106,6 +107,24 @@ async def test_each_device_has_a_code_of_its_own(
     assert await side.scan(codes[1].text, linking)
     assert [device_id for device_id, _ in linked.phones] == [side.linked_id + 1]
     assert await linking.code(side.linked_id) == codes[0]
+
+
+async def test_a_code_to_type_links_the_device_with_that_phone_alone(
+    side: LinkingSide, linking: Linking, linked: Linked
+) -> None:
+    await linking.logout(side.linked_id)
+    try:
+        code, again = [await linking.pairing_code(side.linked_id, PHONE) for _ in range(2)]
+    except NoPairing:
+        return  # then there is none for any device
+    assert code == again
+    assert code.expires_at >= datetime.now(UTC) + FRESH
+    assert not await side.type(code.text, "+601155510008")
+    assert await side.type(code.text, PHONE)
+    assert linked.phones == [(side.linked_id, PHONE)]
+    with pytest.raises(AlreadyLinked):
+        await linking.pairing_code(side.linked_id, PHONE)
+    assert not await side.type(code.text, PHONE)
 
 
 async def test_a_provider_out_of_reach_is_said_to_be_so(

@@ -18,6 +18,7 @@ export class Device {
   #retired = Promise.resolve();
   #again = null;
   #code = null;
+  #pairing = null;
   #failures = [];
   #tries = 0;
   #supervision;
@@ -121,9 +122,24 @@ export class Device {
     return this.#code;
   }
 
-  async pairingCode(phone) {
+  /** The code to type on a phone, which is notified of each: while one is young it stays. */
+  pairingCode(phone) {
+    this.#supervision.codeAsked();
     if (this.state !== "qr") throw this.noCode();
-    return this.#engine.pairingCode(phone.slice(1));
+    const { pairing } = this.#bridge.settings.times;
+    if (this.#pairing?.phone === phone && Date.now() - this.#pairing.at < pairing) {
+      return this.#pairing.shown;
+    }
+    const at = Date.now();
+    const shown = this.#engine
+      .pairingCode(phone.slice(1))
+      .then((code) => ({ code, issued_at: new Date(at).toISOString() }));
+    const asked = { phone, at, shown };
+    this.#pairing = asked;
+    shown.catch(() => {
+      if (this.#pairing === asked) this.#pairing = null;
+    });
+    return shown;
   }
 
   noCode() {
@@ -188,6 +204,7 @@ export class Device {
     const engine = this.#engine;
     this.#engine = null;
     this.#code = null;
+    this.#pairing = null;
     clearTimeout(this.#again);
     this.#again = null;
     this.#supervision.stop();

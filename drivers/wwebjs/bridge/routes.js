@@ -40,7 +40,7 @@ export function routes({ fleet, journal, streams, settings, health }) {
       "/v1/devices/:/pairing-code",
       async ([id], { body }) => {
         const { phone } = checked(body, BODIES.pairing);
-        return [200, { code: await asked(device(id).pairingCode(phone)) }];
+        return [200, await asked(device(id).pairingCode(phone))];
       },
     ],
     [

@@ -29,6 +29,8 @@ export const TIMES = {
   acksMissing: 60_000,
   /** a code nobody asks for */
   unscanned: 600_000,
+  /** a code to type is handed out again; it is good for longer */
+  pairing: 120_000,
   /** the first wait before a new start, and the longest */
   backOff: 2_000,
   longestBackOff: 300_000,

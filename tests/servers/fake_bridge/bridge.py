@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from drivers.wwebjs.names import wa_id_of
-from tests.servers.fake_bridge.events import LOG_ID
+from tests.servers.fake_bridge.events import LOG_ID, now
 from tests.servers.fake_bridge.phones import AT_REST, Device, Json, Phones, Sending, Way
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -134,9 +134,10 @@ class FakeBridge(Phones):
         return web.json_response({"code": device.code, "issued_at": device.issued_at})
 
     async def _pairing_code(self, request: web.Request) -> web.Response:
-        await _body(request, "phone")
-        self._showing(request)
-        return web.json_response({"code": "ABCD1234"})
+        phone = (await _body(request, "phone"))["phone"]
+        made = f"{next(self._codes):08}", now()
+        code, issued_at = self._showing(request).pairing.setdefault(phone, made)
+        return web.json_response({"code": code, "issued_at": issued_at})
 
     async def _check(self, request: web.Request) -> web.Response:
         asked = await _body(request, "phone")

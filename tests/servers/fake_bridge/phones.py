@@ -58,6 +58,8 @@ class Device:
     epoch: int = 0
     code: str | None = None
     issued_at: str = ""
+    #: by the phone on which it is to be typed
+    pairing: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: by the id of WhatsApp's
     acks: dict[str, int] = field(default_factory=dict)
     restarts: int = 0
@@ -124,11 +126,20 @@ class Phones:
                 return True
         return False
 
+    async def type(self, code: str, me: str) -> bool:
+        """Type a code on a phone; whether that linked a device."""
+        for device in self._devices.values():
+            if device.pairing.get(me, ("",))[0] == code:
+                self.move(device.id, "ready", me=me)
+                return True
+        return False
+
     def move(self, device: str, state: str, *, me: str | None = None, reason: str = "") -> None:
         """Put a device into a state, and tell of it; its phone is the same unless one is given."""
         found = self._devices[device]
         found.state, found.reason, found.since = state, reason or None, now()
         found.code = None
+        found.pairing.clear()
         if me or state == "logged_out":
             found.me = me
         shown = found.shown()

@@ -78,6 +78,7 @@ class WhatsAppWeb:
         self.unknown_modules: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._refs: dict[str, web.WebSocketResponse] = {}
+        self._typed: dict[str, tuple[str, web.WebSocketResponse]] = {}
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,9 +115,20 @@ class WhatsAppWeb:
 
     async def scan(self, code: str, phone: str) -> bool:
         """A phone scans a code; False when it is not one that is shown right now."""
-        socket = self._refs.pop(code.split(",")[0], None)
+        return await self._pair(self._refs.pop(code.split(",")[0], None), phone)
+
+    async def type(self, code: str, phone: str) -> bool:
+        """A person types a code on the phone; False when it is none for it."""
+        if self._typed.get(code, ("",))[0] != phone:
+            return False
+        return await self._pair(self._typed.pop(code)[1], phone)
+
+    async def _pair(self, socket: web.WebSocketResponse | None, phone: str) -> bool:
         if socket is None or socket.closed:
             return False
+        # Whatever else the page shows is over.
+        self._refs = {ref: one for ref, one in self._refs.items() if one is not socket}
+        self._typed = {code: one for code, one in self._typed.items() if one[1] is not socket}
         session = Session(phone, uuid.uuid4().hex)
         self._sessions[session.token] = session
         await socket.send_json({"type": "paired", "token": session.token, **self._who(phone)})
@@ -239,7 +251,9 @@ class WhatsAppWeb:
                 answer = {"found": found, "phone": f"{frame['user']}@c.us"}
                 await socket.send_json({"type": "answer", "q": frame["q"], **answer})
             case "pair":
-                await socket.send_json({"type": "answer", "q": frame["q"], "code": "ABCD1234"})
+                code = uuid.uuid4().hex[:8].upper()
+                self._typed[code] = (f"+{frame['phone']}", socket)
+                await socket.send_json({"type": "answer", "q": frame["q"], "code": code})
             case "logout" if session:
                 self._sessions.pop(session.token, None)
                 await socket.send_json({"type": "answer", "q": frame["q"]})

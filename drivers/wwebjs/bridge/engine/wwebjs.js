@@ -12,6 +12,7 @@ import { bytesOf, clearProfile, KeptProfile, kill, notePid } from "./profile.js"
 
 const CONTRACT = JSON.parse(fs.readFileSync(new URL("../contract.json", import.meta.url)));
 const CUT_OFF = /context was destroyed|detached|Target closed|Session closed|Protocol error|closed/i;
+const NEVER_MS = 2 ** 31 - 1;
 const NET = /net::ERR_|auth timeout/;
 
 /** What browsers of this installation call themselves: a plain Chrome of the engine's version. */
@@ -123,7 +124,9 @@ export class WwebjsEngine {
   }
 
   pairingCode(digits) {
-    return this.#call(this.#times.call, this.#client.requestPairingCode(digits));
+    // Each notifies the phone: the page makes none by itself.
+    const code = this.#client.requestPairingCode(digits, true, NEVER_MS);
+    return this.#call(this.#times.call, code);
   }
 
   async pulse() {
