@@ -302,6 +302,9 @@ class Driver(Protocol):
     repeats: bool
     #: the most messages one `send` takes
     batch_limit: int
+    #: the most messages of a device it is given at once: what it can begin without a wait, in
+    #: which the right to send them would lapse
+    in_flight_limit: int
 
     async def start(self, host: Host) -> None:
         """Ready to send when it returns."""

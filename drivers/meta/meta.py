@@ -11,7 +11,7 @@ import structlog
 from drivers.driver import Failed, Host, Report, Send
 from drivers.guarded import NoAnswer, NotAllowed, NotSent
 from drivers.meta.answers import NO_ANSWER, Codes, outcome_by, outcome_of
-from drivers.meta.calls import Calls
+from drivers.meta.calls import CONNECTIONS_LIMIT, Calls
 from drivers.meta.errors import rule_of
 from drivers.meta.marks import mark
 from drivers.meta.payloads import Choice, choose, payload
@@ -30,6 +30,7 @@ class Meta:
 
     repeats = False
     batch_limit = 50
+    in_flight_limit = CONNECTIONS_LIMIT
 
     def __init__(self) -> None:
         self._calls: dict[str, Calls] = {}

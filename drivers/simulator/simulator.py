@@ -28,6 +28,7 @@ class Simulator:
     """The `simulator` driver; its settings are `dedupe` (on) and `latency_ms` (0)."""
 
     batch_limit = 200
+    in_flight_limit = 500
 
     def __init__(self) -> None:
         self.repeats = True

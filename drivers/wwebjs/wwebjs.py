@@ -41,6 +41,7 @@ class Wwebjs:
 
     repeats = True
     batch_limit = 1
+    in_flight_limit = 500
 
     def __init__(self) -> None:
         self._rooms: defaultdict[int, asyncio.Semaphore] = defaultdict(

@@ -21,8 +21,6 @@ from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-#: Calls of one device in flight at once.
-IN_FLIGHT_LIMIT = 500
 #: Slots this close together go to the driver in one batch.
 TOGETHER_SECONDS = 0.001
 
@@ -54,11 +52,11 @@ class Calls:
     @property
     def room(self) -> int:
         """How many messages may be handed over at once now."""
-        return min(self._driver.batch_limit, IN_FLIGHT_LIMIT - self.in_flight)
+        return min(self._driver.batch_limit, self._driver.in_flight_limit - self.in_flight)
 
     async def room_made(self) -> None:
         """Wait until there is room."""
-        while self.in_flight >= IN_FLIGHT_LIMIT:
+        while self.in_flight >= self._driver.in_flight_limit:
             self._landed.clear()
             await self._landed.wait()
 

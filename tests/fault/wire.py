@@ -75,6 +75,7 @@ class Wire:
 
     repeats = False
     batch_limit = 100
+    in_flight_limit = 500
 
     async def start(self, host: Host) -> None:
         self._host = host

@@ -14,6 +14,7 @@ class Instant:
 
     repeats = False
     batch_limit = 200
+    in_flight_limit = 500
 
     async def start(self, host: Host) -> None:
         """There is nothing to do."""
