@@ -8,12 +8,14 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tests.acceptance.processes import ROOT
+from tests.bench.job.accounting import Neighbours
 from tests.bench.job.installation import DRIVERS, Installation, installation
-from tests.bench.job.report import machine, write
+from tests.bench.job.limited import limited
+from tests.bench.job.report import Figures, machine, write
 from tests.bench.job.rounds import Round, drained, job
+from tests.bench.job.scaled import scaled
 from tests.bench.job.waits import flooded, idle
 
 CLIENT_CALLS = 4000
@@ -47,7 +49,7 @@ async def in_turns(made: Installation, rounds: int, bulks: int) -> tuple[list[Ro
     found, alone = [], []
     for turn in range(rounds + 1):
         for driver in DRIVERS:
-            one = await job(made, driver, bulks if turn else 2)
+            one = await job(made, driver, bulks if turn else 2, counted=turn == rounds)
             if turn:
                 found.append(one)
                 say(line(one))
@@ -56,38 +58,29 @@ async def in_turns(made: Installation, rounds: int, bulks: int) -> tuple[list[Ro
     return found, alone
 
 
-async def scaled(made: Installation, rounds: int, bulks: int) -> dict[str, list[float]]:
-    """Messages a second through `meta` with one dispatcher and with two, in turns."""
-    rates: dict[str, list[float]] = {"1": [], "2": []}
-    for _ in range(rounds):
-        rates["1"].append((await job(made, "meta", bulks)).rate)
-        await made.start("dispatcher")
-        await made.shared_out(2)
-        rates["2"].append((await job(made, "meta", bulks)).rate)
-        await made.stop("dispatcher")
-        await made.shared_out(1)
-        say(f"dispatchers: one {rates['1'][-1]:.0f}, two {rates['2'][-1]:.0f} messages/s")
-    return rates
-
-
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    began = time.monotonic()
+async def measure(options: argparse.Namespace) -> Figures:
+    began, others = time.monotonic(), Neighbours()
     async with installation() as made:
         say(f"servers and roles up after {time.monotonic() - began:.0f} s")
         rounds, alone = await in_turns(made, options.rounds, options.bulks)
         quiet = await idle(made, bulks=options.answers, singles=options.singles)
         say("waits without load measured")
-        rates = await scaled(made, options.scaled, options.bulks)
+        rate = await limited(made)
         await drained(made)
+        say(f"a limited device used {rate['used']:.4f} of its rate")
+        rates = await scaled(made, options.scaled, options.scaled_bulks)
+        await drained(made)
+        say("one, two and four dispatchers measured")
         flood = await flooded(made, bulks=options.answers, singles=options.singles)
         say(f"waits under a flood measured, {flood.left} of it left")
         return {
-            "machine": await machine(made, rounds=options.rounds, bulks=options.bulks),
+            "machine": await machine(made, others, rounds=options.rounds, bulks=options.bulks),
             "seconds": round(time.monotonic() - began),
             "rounds": [asdict(each) | {"rate": each.rate} for each in rounds],
             "client_ms": alone,
             "idle": asdict(quiet),
             "flood": asdict(flood),
+            "limited": rate,
             "dispatchers": rates,
         }
 
@@ -96,13 +89,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bulks", type=int, default=10, help="of 1000 messages, a round")
-    parser.add_argument("--answers", type=int, default=40, help="bulks that are timed")
+    parser.add_argument("--answers", type=int, default=60, help="bulks that are timed")
     parser.add_argument("--singles", type=int, default=200, help="single sends that are timed")
-    parser.add_argument("--scaled", type=int, default=3, help="rounds with one and two dispatchers")
+    parser.add_argument("--scaled", type=int, default=3, help="rounds with 1, 2, 4 dispatchers")
+    parser.add_argument("--scaled-bulks", type=int, default=4, help="of 1000, for each of them")
     parser.add_argument("--into", type=Path, default=ROOT, help="tree that the report is put in")
     options = parser.parse_args()
     found = asyncio.run(measure(options))
-    write(options.into, found)
+    write(options.into, "bench", found)
     say(f"done in {found['seconds']} s: tests/bench/results.json, deploy/performance.md")
 
 

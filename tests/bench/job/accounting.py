@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,22 @@ async def wal_bytes(pool: asyncpg.Pool[asyncpg.Record]) -> int:
         f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint {OURS}"
     )
     return found
+
+
+class Neighbours:
+    """What else the machine did since this was made."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic(), _busy_seconds(), cpu_seconds(os.getpid())
+
+    def share(self) -> float:
+        """Of all cores, what neither this process nor anything that it started has used."""
+        began, busy, ours = self._began
+        others = _busy_seconds() - busy - (cpu_seconds(os.getpid()) - ours)
+        return max(0.0, others / (time.monotonic() - began) / (os.cpu_count() or 1))
+
+
+def _busy_seconds() -> float:
+    """CPU time of all cores but idle and waiting, what the hypervisor took included."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) * TICK_SECONDS

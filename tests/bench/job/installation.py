@@ -23,10 +23,12 @@ from tests.acceptance.processes import Process, Processes
 from tests.servers.nginx import Nginx
 from tests.servers.rabbitmq import RabbitNode
 
-SHARDS = 2
+SHARDS = 4
 CREDITS = 100_000_000
 BULK = 1000
+#: Those that take turns, and one more of which devices are made.
 DRIVERS = ("simulator", "meta", "instant")
+BUSY = "busy"
 ROLES = ("ingress", "dispatcher", "recorder", "intake")
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.05
@@ -45,12 +47,7 @@ _OWNERS = """
 SELECT count(*) = count(owner) AND count(DISTINCT owner) = $1 FROM shard_leases
 """
 #: What a device of Meta's has by default, but for the 80 a second, which would be measured.
-META = {
-    "name": "m",
-    "driver": "meta",
-    "limits": {"per_second": None, "pair_seconds": 6},
-    "settings": {"phone_number_id": "106540352242922", "access_token": "a-token-of-tests"},
-}
+META_LIMITS = {"per_second": None, "pair_seconds": 6}
 
 
 @dataclass
@@ -192,7 +189,7 @@ async def _open(made: Installation) -> None:
     """Roles and devices; those of Meta's by the API, as their secrets are sealed."""
     ingress, *_ = await asyncio.gather(*(made.start(role) for role in ROLES))
     made.api = (await ingress.ready())[0]
-    for driver in DRIVERS:
+    for driver in (*DRIVERS, BUSY):
         made.devices[driver] = [await _device(made, driver, shard) for shard in range(SHARDS)]
 
 
@@ -201,7 +198,10 @@ async def _device(made: Installation, driver: str, shard: int) -> int:
         made_id: int = await made.pool.fetchval(_DEVICE, made.account, driver, shard)
         return made_id
     while True:
-        id_: int = orjson.loads(await made.post("/devices", orjson.dumps(META)))["data"]["id"]
+        # Each of an account of its own, as those that share a token share its connections.
+        settings = {"phone_number_id": "106540352242922", "access_token": uuid.uuid4().hex}
+        body = {"name": "m", "driver": driver, "limits": META_LIMITS, "settings": settings}
+        id_: int = orjson.loads(await made.post("/devices", orjson.dumps(body)))["data"]["id"]
         if await made.pool.fetchval("SELECT shard FROM devices WHERE id = $1", id_) == shard:
             return id_
 

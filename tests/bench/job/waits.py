@@ -18,6 +18,8 @@ from tests.bench.job.rounds import drained
 #: A flood of so many on one simulated device, of which the first are on their way.
 FLOOD = 100_000
 UNDER_WAY = 2_000
+#: From one to the next, under a flood.
+BULK_SECONDS, SINGLE_SECONDS = 0.2, 0.05
 _FLOOD = f"""
 WITH put AS (
     INSERT INTO messages (account_id, device_id, phone, body, status, priority)
@@ -63,18 +65,23 @@ async def idle(made: Installation, bulks: int, singles: int) -> Waits:
 async def flooded(made: Installation, bulks: int, singles: int) -> Waits:
     """The same while another device, and then the same one, sends a flood."""
     device = made.devices["simulator"][0]
-    await made.pool.execute(_FLOOD, made.account, device, FLOOD)
+    await put_flood(made, device, FLOOD)
     async with asyncio.timeout(240):
         await made.until(_BEGUN, device, FLOOD - UNDER_WAY)
     found = Waits([], [], {}, [])
     for _ in range(bulks):
         began = time.monotonic()
         found.bulks.append(await _bulk(made, made.devices["instant"][0]))
-        await asyncio.sleep(max(0.0, began + 0.25 - time.monotonic()))
+        await asyncio.sleep(max(0.0, began + BULK_SECONDS - time.monotonic()))
     found.singles = await _singles(made, singles)
     found.memory_mib = memory(made)
     found.left = await made.pool.fetchval(_PARKED, device)
     return found
+
+
+async def put_flood(made: Installation, device: int, messages: int) -> None:
+    """So many messages wait for this device, as those of a campaign that has been expanded."""
+    await made.pool.execute(_FLOOD, made.account, device, messages)
 
 
 def memory(made: Installation) -> dict[str, float]:
@@ -110,7 +117,7 @@ async def _singles(made: Installation, singles: int) -> list[float]:
         began = time.monotonic()
         answer = orjson.loads(await made.post("/messages/send", body))
         sent.append((began, answer["data"]["id"]))
-        await asyncio.sleep(max(0.0, began + 0.05 - time.monotonic()))
+        await asyncio.sleep(max(0.0, began + SINGLE_SECONDS - time.monotonic()))
     took = []
     async with asyncio.timeout(240):
         for began, id_ in sent:
