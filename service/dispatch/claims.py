@@ -44,7 +44,7 @@ _WAITS = {
     "quiet_hours": ("quiet_hours", math.inf),
     "device_rate": ("device_rate", math.inf),
     "daily_cap": ("daily_cap", math.inf),
-    "new_recipients": ("daily_cap", 60.0),
+    "new_recipients": ("daily_cap", 10.0),
 }
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from service import failpoints
 from service.bus.delivery import Delivery
 
+#: Acks are not answered: a broker that has not taken them by then has gone away.
+ACKS_SECONDS = 1.0
 #: The tasks that ack; held here as a task without a reference may be dropped by the loop.
 _settling: set[asyncio.Task[None]] = set()
 
@@ -46,9 +48,9 @@ class Pack:
 
 
 async def acks_done() -> None:
-    """Wait until every ack that was begun is out."""
+    """Wait until every ack that was begun is out, for a bounded time."""
     if _settling:
-        await asyncio.wait(set(_settling), timeout=5.0)
+        await asyncio.wait(set(_settling), timeout=ACKS_SECONDS)
 
 
 #: A priority and a flow: what takes turns with its like, in an order of its own.
