@@ -86,7 +86,7 @@ check: .venv/dev ## Check format, lint, types and import rules, run the fast tes
 	.venv/bin/ruff check .
 	.venv/bin/python -m mypy --strict
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest tests/unit tests/house
+	.venv/bin/python -m pytest tests/unit tests/house tests/sre/test_dashboards.py
 
 schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.json anew, as the program serves them
 	.venv/bin/python -m tests.schemas

@@ -233,9 +233,13 @@ _CALLBACKS = Row(
             none="none",
         ),
         Panel(
-            "Parts of Meta's webhooks left aside",
-            "A second, by kind.",
-            [(some(rate("hantar_meta_webhooks_ignored_total", "kind")), "{{kind}}")],
+            "What is left aside",
+            "Parts of Meta's webhooks that nothing is done about, by kind, and lines of the bridge "
+            "that are malformed, a second.",
+            [
+                (some(rate("hantar_meta_webhooks_ignored_total", "kind")), "{{kind}}"),
+                (some(rate("hantar_bridge_lines_refused_total", "job")), "bridge, malformed"),
+            ],
             "ops",
             none="none",
         ),

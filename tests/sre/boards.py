@@ -17,10 +17,16 @@ _LEGEND = re.compile(r"\{\{(\w+)\}\}")
 class Query:
     """One query of a panel."""
 
-    where: str
+    panel: str
+    letter: str
     expression: str
     #: what its legend shows
     labels: frozenset[str]
+
+    @property
+    def where(self) -> str:
+        """The place of it alone."""
+        return f"{self.panel} {self.letter}"
 
     def asked(self, *, window: str) -> str:
         """The expression with the variables as Grafana fills them in for "all"."""
@@ -43,6 +49,7 @@ def queries() -> Iterator[Query]:
     for board in boards().values():
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
-                where = f"{board['title']}, {panel['title']} {target['refId']}"
+                # Titles repeat in other rows; numbers do not.
+                name = f"{board['title']}, {panel['title']} ({panel['id']})"
                 labels = frozenset(_LEGEND.findall(target["legendFormat"]))
-                yield Query(where, target["expr"], labels)
+                yield Query(name, target["refId"], target["expr"], labels)

@@ -42,6 +42,7 @@ QUIET = {
     "hantar_campaigns_stopped_total": "a template that Meta does not know",
     "hantar_meta_errors_total": "a template that Meta does not know",
     "hantar_meta_webhooks_ignored_total": "a webhook that says nothing of ours",
+    "hantar_bridge_lines_refused_total": "a line of the bridge that is no event",
 }
 
 

@@ -17,6 +17,7 @@ from service.bus.topology import DISPATCH_DEAD
 from service.store.pool import Pool
 from tests.integration.meta.business import device_of
 from tests.servers.cloud_api import CloudApi
+from tests.servers.fake_bridge import FakeBridge
 from tests.sre.load import Caller, publish
 from tests.sre.prometheus import Prometheus
 from tests.sre.quiet import quiet_queries
@@ -42,6 +43,7 @@ async def stir(world: World) -> None:
     await never_answer(caller)
     await sign_up(caller)
     await ask_meta(caller, world.cloud)
+    await garble(caller, world.bridge)
     await bury_nonsense(amqp_url)
     await hang(caller, world.prometheus, world.running["intake"].pid)
     await lock_answers(caller, pool, amqp_url, world.installation.account)
@@ -98,6 +100,12 @@ async def ask_meta(caller: Caller, cloud: CloudApi) -> None:
         },
     )
     await cloud.notify(number, "security", {})
+
+
+async def garble(caller: Caller, bridge: FakeBridge) -> None:
+    """A line of the bridge that says nothing."""
+    await caller.post("/devices", {"name": "Phone", "driver": "wwebjs"})
+    bridge.events.write(b"[]")
 
 
 async def never_answer(caller: Caller) -> None:

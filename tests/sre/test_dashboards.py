@@ -14,6 +14,7 @@ from deploy.grafana.panels import COLUMNS, Board, rendered
 from tests.sre.boards import FOLDER, boards, queries
 from tests.sre.drawing import LINES
 from tests.sre.prometheus import alerts, expressions
+from tests.sre.report import verified
 
 TELEMETRY = Path(__file__).parents[2] / "service/telemetry"
 UNITS = {"short", "none", "s", "dtdurations", "bytes", "ops", "mps", "reqps", "percentunit"}
@@ -73,3 +74,7 @@ def test_every_metric_is_looked_at_and_every_one_looked_at_is_there() -> None:
     used = names([*(query.expression for query in queries()), *expressions().values()])
     assert known - used == set()
     assert used - known == set()
+    verified(
+        "Verified",
+        f"- {len(known)} metrics: a panel or rule looks at each, and none looks for another",
+    )

@@ -12,7 +12,8 @@ from tests.servers.rabbitmq import RabbitNode
 from tests.sre.boards import queries
 from tests.sre.load import calling, everything, listening
 from tests.sre.prometheus import RULE_FILES, Prometheus, expressions, running_prometheus, scaled
-from tests.sre.quiet import is_absent, is_quiet
+from tests.sre.quiet import is_absent, is_quiet, quiet_queries
+from tests.sre.report import verified
 
 ROLES = ("ingress", "dispatcher", "recorder", "intake")
 #: How much shorter windows are here.
@@ -46,8 +47,19 @@ async def test_every_query_shows_what_its_legend_says(
         await everything(caller, installation.processes.environment["HANTAR_AMQP_URL"], endpoint)
         missing = await _missing(prometheus)
         assert await prometheus.rule_faults() == {}
-        assert undeclared(await prometheus.series()) == []
+        exported = await prometheus.series()
+        assert undeclared(exported) == []
     assert not missing, "\n".join(f"{where}: {why}" for where, why in missing.items())
+    of_panels = list(queries())
+    panels = {query.panel for query in of_panels}
+    verified(
+        "Verified",
+        f"- {len(of_panels)} queries of {len(panels)} panels, and {len(expressions())} rules: "
+        "asked of a Prometheus beside load",
+        f"- of these queries {len(quiet_queries())} may be zero then, and are provoked; all others "
+        "had figures, and the labels of their legends",
+        f"- {len(exported)} series of ours: no label has a value that was not declared",
+    )
 
 
 async def _missing(prometheus: Prometheus) -> dict[str, str]:

@@ -20,6 +20,7 @@ from tests.acceptance.installation import Installation
 from tests.acceptance.processes import Process
 from tests.integration.meta.business import SECRET
 from tests.servers.cloud_api import CloudApi, Number
+from tests.servers.fake_bridge import FakeBridge, fake_bridge
 from tests.servers.rabbitmq import RabbitNode
 from tests.sre.load import NOBODY_LISTENS, Caller, calling
 from tests.sre.prometheus import RULE_FILES, Prometheus, running_prometheus, scaled
@@ -53,6 +54,7 @@ class World:
 
     installation: Installation
     cloud: CloudApi
+    bridge: FakeBridge
     rabbit: RabbitNode
     caller: Caller
     prometheus: Prometheus
@@ -93,19 +95,24 @@ async def running_world(
 ) -> AsyncIterator[World]:
     """A process of each role with a million credits, and a Prometheus that looks at them."""
     (folder / "secret.key").write_text(f"{new_key()}\n")
-    async with _running_cloud() as cloud:
+    async with _running_cloud() as cloud, fake_bridge() as bridge:
         installation.processes.environment |= {
             "HANTAR_WEBHOOK_ALLOW": "127.0.0.0/8",
             "HANTAR_SECRET_KEY_FILE": str(folder / "secret.key"),
+            "HANTAR_WWEBJS_BRIDGE": str(bridge.socket),
             **_settings(cloud),
         }
-        async with _watched(installation, cloud, rabbit_node, folder) as world:
+        async with _watched(installation, rabbit_node, folder, cloud, bridge) as world:
             yield world
 
 
 @asynccontextmanager
 async def _watched(
-    installation: Installation, cloud: CloudApi, rabbit_node: RabbitNode, folder: Path
+    installation: Installation,
+    rabbit_node: RabbitNode,
+    folder: Path,
+    cloud: CloudApi,
+    bridge: FakeBridge,
 ) -> AsyncIterator[World]:
     started = dict(zip(ROLES, await installation.run(*ROLES), strict=True))
     ops = {
@@ -126,7 +133,7 @@ async def _watched(
     ):
         api, _ = await started["ingress"].ready()
         cloud.webhook_url = f"{api}/webhooks/meta"
-        yield World(installation, cloud, rabbit_node, caller, prometheus, started)
+        yield World(installation, cloud, bridge, rabbit_node, caller, prometheus, started)
 
 
 @asynccontextmanager
