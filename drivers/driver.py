@@ -208,6 +208,8 @@ class Standing:
     quality: str | None = None
     #: to how many people it may write first within a day
     messaging_limit: str | None = None
+    #: the same as a number, which is kept; None beside a limit is as many as it likes
+    recipients_per_day: int | None = None
     phone: str | None = None
     #: whether it is all that there is to say
     complete: bool = False

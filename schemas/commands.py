@@ -65,6 +65,8 @@ class StandingItem(msgspec.Struct, omit_defaults=True):
     at: datetime
     quality: str | None = None
     messaging_limit: str | None = None
+    #: null beside a limit is as many as it likes
+    recipients_per_day: int | None = None
     phone: str | None = None
     #: whether it is all that there is to say
     complete: bool = False

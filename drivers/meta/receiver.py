@@ -20,7 +20,7 @@ from drivers.driver import (
 )
 from drivers.meta.answers import Codes
 from drivers.meta.marks import read_mark
-from drivers.meta.standings import BLOCKING
+from drivers.meta.standings import BLOCKING, recipients_of
 from drivers.meta.webhooks import (
     InboundNews,
     NotReadable,
@@ -136,7 +136,9 @@ def _template(news: TemplateNews, devices: Iterable[int]) -> list[TemplateStandi
 def _quality(news: QualityNews, devices: KnownDevices) -> list[Standing]:
     """Only the phone is named, which is known here once it was read."""
     return [
-        Standing(id_, news.at, news.quality, news.messaging_limit)
+        Standing(
+            id_, news.at, news.quality, news.messaging_limit, recipients_of(news.messaging_limit)
+        )
         for id_, settings in devices.items()
         if settings.get("phone", news.phone) == news.phone
     ]

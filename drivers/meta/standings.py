@@ -32,6 +32,7 @@ _BASIC = "display_phone_number,quality_rating"
 _ALL = f"{_BASIC},whatsapp_business_manager_messaging_limit,messaging_limit_tier"
 #: Meta's code for a field that this version of the API does not have.
 _NO_SUCH_FIELD = 100
+_TIER = re.compile(r"TIER_(?P<number>[0-9]{1,6})(?P<thousands>K)?", re.ASCII)
 _WORD = re.compile(r"[A-Z0-9_]{1,50}")
 
 # An hour after it was last read, or at once when a webhook has told something since; tried again
@@ -151,11 +152,13 @@ def _document(answer: Answered) -> dict[str, Any]:
 
 def _standing(device_id: int, document: Mapping[str, Any]) -> Standing:
     limit = word(document.get("whatsapp_business_manager_messaging_limit"))
+    limit = limit or word(document.get("messaging_limit_tier"))
     return Standing(
         device_id,
         datetime.now(UTC),
         word(document.get("quality_rating")),
-        limit or word(document.get("messaging_limit_tier")),
+        limit,
+        recipients_of(limit),
         phone_of(document.get("display_phone_number")),
         complete=True,
     )
@@ -164,6 +167,13 @@ def _standing(device_id: int, document: Mapping[str, Any]) -> Standing:
 def word(found: object) -> str | None:
     """One of Meta's words in capitals; None where it is none."""
     return found if isinstance(found, str) and _WORD.fullmatch(found) else None
+
+
+def recipients_of(limit: str | None) -> int | None:
+    """How many people that is, as TIER_250 or TIER_10K; None where it is not bounded, as with
+    TIER_UNLIMITED, or no such word."""
+    found = _TIER.fullmatch(limit or "")
+    return int(found["number"]) * (1000 if found["thousands"] else 1) if found else None
 
 
 def phone_of(display: object) -> str | None:

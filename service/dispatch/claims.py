@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from collections import Counter, deque
@@ -38,14 +37,9 @@ LONGEST_SECONDS = 300.0
 #: Claims remembered as never called.
 UNDONE_LIMIT = 1000
 
-#: Verdicts that concern the whole device: the reason to wait, and for how long at most. When a
-#: day's recipients are used up those of before may still be sent to, so it looks again soon.
-_WAITS = {
-    "quiet_hours": ("quiet_hours", math.inf),
-    "device_rate": ("device_rate", math.inf),
-    "daily_cap": ("daily_cap", math.inf),
-    "new_recipients": ("daily_cap", 10.0),
-}
+#: Verdicts that concern the whole device. That a day's recipients are used up does not: those of
+#: before, and whoever writes, may still be sent to.
+_WAITS = frozenset({"quiet_hours", "device_rate", "daily_cap"})
 
 
 @dataclass(slots=True)
@@ -210,10 +204,10 @@ def _answer(
 
 
 def _wait(row: asyncpg.Record) -> Wait:
-    reason, most_seconds = _WAITS[row["verdict"]]
+    reason = row["verdict"]
     # Quiet hours are known by themselves, to all who look at the device.
     version = None if reason == "quiet_hours" else row["version"]
-    return Wait(reason, min(row["hold_seconds"], most_seconds), version)
+    return Wait(reason, row["hold_seconds"], version)
 
 
 def _claimed(row: asyncpg.Record, claim: Claim, lease: Lease, good_until: float) -> Claimed:

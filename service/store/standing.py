@@ -48,4 +48,7 @@ def _said(item: StandingItem) -> dict[str, object]:
         "messaging_limit": item.messaging_limit,
         "read_at": item.at if item.complete else None,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    found: dict[str, object] = {name: value for name, value in said.items() if value is not None}
+    if item.messaging_limit is not None:
+        found["recipients_per_day"] = item.recipients_per_day
+    return found

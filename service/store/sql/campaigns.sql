@@ -54,13 +54,15 @@ UPDATE campaigns SET total = $2::int + $3::int, pending = $2, unfit = $3 WHERE i
 
 -- name: device_limits
 -- What limits a device.
-SELECT per_second, per_minute, per_hour, per_day, new_recipients_per_day, jitter_seconds,
+SELECT per_second, per_minute, per_hour, per_day,
+    recipients_per_day AS new_recipients_per_day, jitter_seconds,
     quiet_start, quiet_end, quiet_timezone
 FROM devices WHERE id = $1
 
 -- name: one
 -- A campaign of this account.
-SELECT c.*, d.per_second, d.per_minute, d.per_hour, d.per_day, d.new_recipients_per_day,
+SELECT c.*, d.per_second, d.per_minute, d.per_hour, d.per_day,
+    d.recipients_per_day AS new_recipients_per_day,
     d.jitter_seconds, d.quiet_start, d.quiet_end, d.quiet_timezone,
     NOT d.paused AND d.state IN ('ready', 'throttled') AS device_open
 FROM counted_campaigns c JOIN devices d ON d.id = c.device_id
@@ -68,7 +70,8 @@ WHERE c.account_id = $1 AND c.id = $2
 
 -- name: page
 -- The campaigns of an account, newest first.
-SELECT c.*, d.per_second, d.per_minute, d.per_hour, d.per_day, d.new_recipients_per_day,
+SELECT c.*, d.per_second, d.per_minute, d.per_hour, d.per_day,
+    d.recipients_per_day AS new_recipients_per_day,
     d.jitter_seconds, d.quiet_start, d.quiet_end, d.quiet_timezone,
     NOT d.paused AND d.state IN ('ready', 'throttled') AS device_open
 FROM counted_campaigns c JOIN devices d ON d.id = c.device_id

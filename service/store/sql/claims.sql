@@ -31,7 +31,7 @@ WITH own AS (
             WHEN d.state NOT IN ('ready', 'throttled') THEN 'not_ready'
             WHEN GREATEST(d.hold_until, a.hold_until, n.hold_until) > now() THEN 'held'
             WHEN q.until IS NOT NULL THEN 'quiet_hours'
-            WHEN num_nonnulls(d.per_hour, d.per_day, d.pair_seconds, d.new_recipients_per_day,
+            WHEN num_nonnulls(d.per_hour, d.per_day, d.pair_seconds, d.recipients_per_day,
                 d.warm_up_days) > 0 THEN 'counted'
             ELSE 'claimed'
         END AS verdict,
@@ -73,15 +73,15 @@ WITH own AS (
         ORDER BY o.forget_at LIMIT 2000
     ) o
     WHERE r.budget_group = g.name AND r.phone = o.phone AND NOT r.phone IN (SELECT phone FROM judged)
-    RETURNING r.budget_group
+    RETURNING r.budget_group, r.counted_by IS NOT NULL AS counted
 ), room AS MATERIALIZED (
-    SELECT d.id AS device_id, d.budget_group, d.per_hour, d.new_recipients_per_day,
+    SELECT d.id AS device_id, d.budget_group, d.per_hour, d.recipients_per_day,
         NULLIF(d.pair_seconds, 0) * interval '1 second' + $8 AS pair, u.calls, u.first_at, cap.per_day,
         num_nonnulls(d.per_hour, d.per_day, d.warm_up_days) > 0 AS counts_calls,
         d.per_hour - u.calls + COALESCE(hour.calls, u.calls) AS hour_left,
         cap.per_day - u.calls + COALESCE(day.calls, u.calls) AS day_left,
-        d.new_recipients_per_day - g.recipients
-            + (SELECT count(*) FROM forgotten f WHERE f.budget_group = g.name) AS recipients_left
+        d.recipients_per_day - g.recipients + (SELECT count(*) FROM forgotten f
+            WHERE f.budget_group = g.name AND f.counted) AS recipients_left
     FROM uses u
     JOIN devices d ON d.id = u.device_id
     JOIN groups g ON g.name = d.budget_group
@@ -99,28 +99,33 @@ WITH own AS (
         ORDER BY k.at LIMIT 1
     ) day ON cap.per_day IS NOT NULL
 ), paired AS (
-    -- of the messages to one recipient only the first can go
+    -- Of the messages to one recipient only the first can go. Who wrote within a day counts for
+    -- nothing, as providers have it.
     SELECT j.id, j.campaign_id, j.phone, j.priority, j.expires_at, j.shard, j.epoch, j.call_epoch,
         j.per_second, j.per_minute, j.jitter_seconds, j.version, o.place, room.*,
-        r.phone IS NOT NULL AS known,
+        room.recipients_per_day IS NOT NULL AND c.phone IS NULL AS counts,
+        room.recipients_per_day IS NULL OR c.phone IS NOT NULL OR r.counted_by IS NOT NULL AS known,
         GREATEST(r.last_at + room.pair, now())
             + room.pair * (row_number() OVER recipient - 1) AS pair_at,
-        row_number() OVER recipient AS nth
+        count(*) FILTER (WHERE c.phone IS NULL) OVER recipient AS nth
     FROM judged j
     JOIN room ON room.device_id = j.device_id
     JOIN unnest($1::bigint[]) WITH ORDINALITY AS o (id, place) ON o.id = j.id
     LEFT JOIN budget_recipients r ON r.budget_group = room.budget_group AND r.phone = j.phone
+    LEFT JOIN conversations c ON c.device_id = j.device_id AND c.phone = j.phone
+        AND c.heard_at > now() - interval '24 hours' + $8
     WHERE j.verdict = 'counted'
-    WINDOW recipient AS (PARTITION BY room.budget_group, j.phone ORDER BY o.place)
+    WINDOW recipient AS (
+        PARTITION BY room.budget_group, j.phone ORDER BY o.place ROWS UNBOUNDED PRECEDING)
 ), ranked AS (
     SELECT p.*, COALESCE(p.pair_at <= now(), true) AS apart,
         count(*) FILTER (WHERE NOT p.known AND p.nth = 1)
             OVER (PARTITION BY p.budget_group ORDER BY p.place) AS nth_recipient
     FROM paired p
 ), fitting AS (
-    SELECT r.*, r.known OR r.recipients_left IS NULL
-        OR min(r.nth_recipient) OVER (PARTITION BY r.budget_group, r.phone)
-            <= r.recipients_left AS fits
+    SELECT r.*, r.known
+        OR min(r.nth_recipient) FILTER (WHERE NOT r.known)
+            OVER (PARTITION BY r.budget_group, r.phone) <= r.recipients_left AS fits
     FROM ranked r
 ), spoken AS MATERIALIZED (
     SELECT f.*, CASE
@@ -153,20 +158,23 @@ WITH own AS (
     DELETE FROM device_use_marks k USING counts c
     WHERE k.device_id = c.device_id AND k.at < now() - interval '24 hours 5 minutes'
 ), met AS (
-    INSERT INTO budget_recipients AS b (budget_group, phone, last_at, forget_at)
+    INSERT INTO budget_recipients AS b (budget_group, phone, last_at, forget_at, counted_by)
     SELECT s.budget_group, s.phone, now(), now() + max(GREATEST(s.pair,
-        CASE WHEN s.new_recipients_per_day IS NOT NULL THEN interval '24 hours' + $8 END))
+        CASE WHEN s.counts THEN interval '24 hours' + $8 END)),
+        CASE WHEN bool_or(s.counts) THEN $7::bigint END
     FROM spoken s
-    WHERE s.verdict = 'claimed' AND num_nonnulls(s.pair, s.new_recipients_per_day) > 0
+    WHERE s.verdict = 'claimed' AND (s.counts OR s.pair IS NOT NULL)
     GROUP BY s.budget_group, s.phone
     ON CONFLICT (budget_group, phone) DO UPDATE SET
-        last_at = EXCLUDED.last_at, forget_at = GREATEST(b.forget_at, EXCLUDED.forget_at)
-    RETURNING budget_group, xmax = 0 AS fresh
+        last_at = EXCLUDED.last_at, forget_at = GREATEST(b.forget_at, EXCLUDED.forget_at),
+        counted_by = COALESCE(b.counted_by, EXCLUDED.counted_by)
+    RETURNING budget_group, counted_by = $7 AS fresh
 ), remembered AS (
     UPDATE budget_groups g SET recipients = g.recipients + n.more
     FROM (
         SELECT budget_group, sum(more) AS more FROM (
-            SELECT budget_group, -count(*) AS more FROM forgotten GROUP BY budget_group
+            SELECT budget_group, -count(*) AS more FROM forgotten WHERE counted
+            GROUP BY budget_group
             UNION ALL
             SELECT budget_group, count(*) FROM met WHERE fresh GROUP BY budget_group
         ) each GROUP BY budget_group
@@ -209,11 +217,12 @@ WITH own AS (
             WHEN 'device_rate' THEN o.hour_at
             WHEN 'daily_cap' THEN o.day_at
             WHEN 'new_recipients' THEN COALESCE((
-                -- when as many have been forgotten as are to come before this one
+                -- when as many have been forgotten as are to come before this one; those of this
+                -- claim are not seen yet
                 SELECT b.forget_at FROM budget_recipients b
-                WHERE b.budget_group = s.budget_group ORDER BY b.forget_at
+                WHERE b.budget_group = s.budget_group AND b.counted_by IS NOT NULL
+                ORDER BY b.forget_at
                 OFFSET GREATEST(s.nth_recipient - GREATEST(s.recipients_left, 0) - 1, 0) LIMIT 1
-            -- of those that this very claim writes to first, none is seen there
             ), now() + interval '24 hours' + $8)
         END
     FROM spoken s

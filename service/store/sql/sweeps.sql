@@ -162,7 +162,7 @@ DELETE FROM conversations WHERE (device_id, phone) IN (
 -- a group that a claim counts in at this moment is left to it.
 WITH groups AS MATERIALIZED (
     SELECT g.name FROM budget_groups g
-    WHERE g.recipients > 0 AND EXISTS (
+    WHERE EXISTS (
         SELECT FROM budget_recipients r
         WHERE r.budget_group = g.name AND r.forget_at < now() - interval '1 hour')
     FOR NO KEY UPDATE SKIP LOCKED
@@ -173,10 +173,10 @@ WITH groups AS MATERIALIZED (
         ORDER BY o.forget_at LIMIT $1
     ) o
     WHERE r.budget_group = g.name AND r.phone = o.phone
-    RETURNING r.budget_group
+    RETURNING r.budget_group, r.counted_by
 )
 UPDATE budget_groups g SET recipients = g.recipients - n.recipients
-FROM (SELECT budget_group, count(*) AS recipients FROM forgotten GROUP BY budget_group) n
+FROM (SELECT budget_group, count(counted_by) AS recipients FROM forgotten GROUP BY 1) n
 WHERE g.name = n.budget_group
 
 -- name: ensure_partitions
