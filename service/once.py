@@ -65,8 +65,9 @@ def fingerprint(operation: str, raw: bytes) -> bytes:
     """Of the operation and its canonical body: the order of keys and white space do not matter."""
     try:
         canonical = orjson.dumps(orjson.loads(raw), option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONDecodeError:
-        # A bulk may hold an item that is refused for what orjson does not read at all.
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        # What is refused, and so may be an item of a bulk, can be what orjson does not read at all,
+        # or is nested too deeply to be written again.
         canonical = raw
     return hashlib.sha256(operation.encode() + b"\0" + canonical).digest()
 

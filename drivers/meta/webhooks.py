@@ -125,8 +125,11 @@ class OtherNews:
 
     @property
     def text(self) -> str:
-        """The part as JSON, cut where it is long."""
-        return orjson.dumps(self.part)[:OTHER_LIMIT_BYTES].decode(errors="ignore")
+        """The part as JSON, cut where it is long; empty where it is nested too deeply for that."""
+        try:
+            return orjson.dumps(self.part)[:OTHER_LIMIT_BYTES].decode(errors="ignore")
+        except orjson.JSONEncodeError:
+            return ""
 
 
 @dataclass(slots=True)
@@ -166,7 +169,8 @@ def read_document(body: bytes) -> dict[str, Any]:
 
 def accounts_in(document: dict[str, Any]) -> set[str]:
     """The business accounts that it is about."""
-    return {str(entry.get("id")) for entry in _dicts(document.get("entry"))}
+    ids = (entry.get("id") for entry in _dicts(document.get("entry")))
+    return {id_ for id_ in ids if isinstance(id_, str)}
 
 
 def numbers_in(document: dict[str, Any]) -> set[str]:
@@ -207,7 +211,7 @@ def _quality(value: dict[str, Any], at: datetime) -> QualityNews | None:
 
 def _messages(news: News, number: str, value: dict[str, Any], heard_at: datetime) -> None:
     for item in _dicts(value.get("statuses")):
-        status = STATUSES.get(str(item.get("status")))
+        status = STATUSES.get(_plain(item.get("status")))
         at, provider_id = _time(item.get("timestamp")), _id(item.get("id"))
         if status is None or at is None or provider_id is None:
             news.others.append(OtherNews("status", item, heard_at))
@@ -217,7 +221,7 @@ def _messages(news: News, number: str, value: dict[str, Any], heard_at: datetime
         news.statuses.append(StatusNews(number, provider_id, mark, status, at, code))
     for item in _dicts(value.get("messages")):
         at, provider_id = _time(item.get("timestamp")), _id(item.get("id"))
-        sender = str(item.get("from", ""))
+        sender = _plain(item.get("from"))
         if at is None or provider_id is None or not _PHONE.fullmatch(sender):
             news.others.append(OtherNews("message", item, heard_at))
             continue
@@ -256,8 +260,13 @@ def _id(found: object) -> str | None:
     return found if isinstance(found, str) and 0 < len(found) <= 200 else None
 
 
+def _plain(found: object) -> str:
+    """A text, or a number as one; anything else may be nested too deeply to be written."""
+    return str(found) if isinstance(found, str | int) else ""
+
+
 def _time(found: object) -> datetime | None:
-    text = str(found)
+    text = _plain(found)
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         return None
     return datetime.fromtimestamp(int(text), UTC)
@@ -281,7 +290,7 @@ def _text(item: dict[str, Any]) -> str:
     if not isinstance(part, dict):
         return ""
     if kind == "interactive":
-        reply = part.get(str(part.get("type")))
+        reply = part.get(_plain(part.get("type")))
         part = reply if isinstance(reply, dict) else {}
     for name in ("body", "text", "title", "caption"):
         if isinstance(part.get(name), str):

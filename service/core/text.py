@@ -10,6 +10,8 @@ from collections.abc import Mapping
 BODY_LIMIT_CHARS = 4096
 ATTRIBUTES_LIMIT = 50
 ATTRIBUTE_LIMIT_CHARS = 1024
+#: Arrays and objects inside each other; JSON writers, ours included, give up at a few hundred.
+DEPTH_LIMIT = 50
 
 _ATTRIBUTE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -50,15 +52,20 @@ def attributes_error(value: Mapping[str, object]) -> str | None:
 
 def json_error(value: object) -> str | None:
     """Why a JSON value of any shape cannot be stored, in one sentence, or None."""
-    if isinstance(value, dict):
-        parts: list[object] = [*value, *value.values()]
-    elif isinstance(value, list):
-        parts = value
-    elif isinstance(value, str):
-        return _content_error(value, len(value))
-    else:
-        return _attribute_error(value)
-    return next((error for part in parts if (error := json_error(part))), None)
+    pending: list[tuple[object, int]] = [(value, 1)]
+    error: str | None = None
+    while pending and error is None:
+        part, depth = pending.pop()
+        if isinstance(part, dict | list):
+            if depth > DEPTH_LIMIT:
+                return f"Must be nested at most {DEPTH_LIMIT} levels deep."
+            within = [*part, *part.values()] if isinstance(part, dict) else part
+            pending += [(each, depth + 1) for each in within]
+        elif isinstance(part, str):
+            error = _content_error(part, len(part))
+        else:
+            error = _attribute_error(part)
+    return error
 
 
 def _attribute_error(attribute: object) -> str | None:

@@ -20,6 +20,7 @@ from schemas.devices import Device, DeviceBody, DeviceChange, Limits, QuietHours
 from schemas.problems import Problem, invalid, unavailable
 from schemas.shapes import Many, One
 from service.core.sealing import NoKey, Seal
+from service.core.text import json_error
 from service.ingress import checks
 from service.ingress.auth import CALLER
 from service.ingress.connection import ask, linking_of
@@ -361,7 +362,7 @@ def _settings(kind: Kind, given: Mapping[str, object]) -> _Given:
     try:
         raw = orjson.dumps(given)
     except orjson.JSONEncodeError:
-        raise invalid("settings", "Must hold numbers of at most 64 bits.") from None
+        raise invalid("settings", json_error(given) or "Must be JSON.") from None
     try:
         settings = decode(raw, msgspec.json.Decoder(kind.settings))
     except Problem as problem:

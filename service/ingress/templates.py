@@ -192,6 +192,8 @@ def _check(values: dict[str, Any]) -> None:
     slug = values.get("slug")
     if slug is not None and not (len(slug) <= LONGEST_CHARS and SHAPE.fullmatch(slug)):
         raise invalid("slug", f"Must match {SHAPE.pattern}, with up to {LONGEST_CHARS} characters.")
+    if (meta := values.get("meta")) and (error := json_error(meta.components)):
+        raise invalid("meta", error)
     parts = {field: msgspec.to_builtins(values.get(field)) for field in ("media", "meta")}
     for field, part in parts.items():
         if error := json_error(part):

@@ -150,7 +150,9 @@ def _account(raw: bytes, problem: Problem) -> int:
         raise Poison(problem.code, problem.detail) from problem
     try:
         return _addressed_decoder.decode(raw).account
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        raise Poison("invalid_json", "The body is nested too deeply.") from problem
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Poison("account", "The body must name an account by its id.") from problem
 
 
@@ -158,6 +160,6 @@ def _without_account(raw: bytes) -> bytes:
     """As HTTP would have got it, so that a key means the same through both doors."""
     try:
         body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        return orjson.dumps({name: value for name, value in body.items() if name != "account"})
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return raw
-    return orjson.dumps({name: value for name, value in body.items() if name != "account"})

@@ -202,6 +202,8 @@ async def test_a_meta_device_is_ready_while_it_has_what_it_needs(
         ("quiet_hours.timezone", 8),
         ("settings", None),
         ("settings", []),
+        ("settings", {"portfolio": 2**64}),
+        ("settings", {"portfolio": orjson.loads("[" * 260 + "]" * 260)}),
         ("settings.phone_number_id", "12a"),
         ("settings.phone_number_id", 12),
         ("settings.phone_number_id", "1\n"),

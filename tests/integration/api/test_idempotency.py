@@ -170,7 +170,15 @@ async def test_a_repetition_may_come_when_its_time_has_passed(
 
 
 @pytest.mark.parametrize(
-    "item", [b'{"a":"\\ud800"}', b'{"a":1e999}', b'{"a":' + b"1" * 5000 + b"}", b'{"a":-1e400}']
+    "item",
+    [
+        b'{"a":"\\ud800"}',
+        b'{"a":1e999}',
+        b'{"a":' + b"1" * 5000 + b"}",
+        b'{"a":-1e400}',
+        b'{"a":' + b"[" * 260 + b"]" * 260 + b"}",
+        b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
 )
 async def test_a_bulk_with_an_unreadable_item_can_be_repeated(
     hantar: Hantar, account: Account, item: bytes

@@ -116,6 +116,27 @@ async def test_what_is_no_template_is_refused(
     assert next(iter(problem["errors"])).startswith(field)
 
 
+@pytest.mark.parametrize("depth", [50, 252, 600, 900])
+async def test_components_are_nested_fifty_levels_deep_at_most(
+    hantar: Hantar, account: Account, depth: int
+) -> None:
+    made = await put(hantar, account)
+    meta = b'{"name":"good","language":"en","components":[%s]}' % (
+        b'{"a":' * depth + b'"{{name}}"' + b"}" * depth
+    )
+    for method, path in (("POST", ""), ("PATCH", f"/{made['id']}")):
+        answer = await hantar.call(
+            method,
+            f"/api/v1/templates{path}",
+            account,
+            data=b'{"name":"Deep","body":"Hello","meta":%s}' % meta,
+            headers={"Content-Type": "application/json", "Idempotency-Key": f"deep-{depth}"},
+        )
+        problem = check_problem(answer, 422, "validation_failed", "meta")
+        assert "50 levels" in problem["detail"]
+    assert len((await hantar.get("/templates", account)).json["data"]) == 1
+
+
 async def test_media_and_the_twin_at_meta_are_kept(hantar: Hantar, account: Account) -> None:
     media = {"type": "image", "url": "https://example.com/a.png", "filename": None, "caption": None}
     meta = {"name": "welcome_1", "language": "en_US", "components": [], "fallback": True}

@@ -172,6 +172,13 @@ async def test_what_is_not_signed_by_the_account_changes_nothing(
     await hantar.until(account, message_id, "read")
 
 
+async def test_a_nested_webhook_that_nobody_signed_is_refused(hantar: Hantar) -> None:
+    nested = b"[" * 1000 + b"]" * 1000
+    body = b'{"object":"whatsapp_business_account","entry":[{"id":%s}]}' % nested
+    answer = await hantar.call("POST", "/webhooks/meta", data=body)
+    assert answer.status == 401
+
+
 async def test_another_business_cannot_speak_of_our_messages(
     hantar: Hantar, account: Account, cloud: CloudApi, number: Number
 ) -> None:

@@ -295,3 +295,21 @@ async def depth(upstream: Foreign, queue: str) -> int:
         return count
 
     return await upstream.run(look)
+
+
+@pytest.mark.parametrize("depth", [250, 260, 900])
+@pytest.mark.parametrize("routing_key", [kind.routing_key for kind in KINDS])
+async def test_a_nested_command_is_refused_and_in_nobodys_way(
+    hantar: Hantar, account: Account, upstream: Foreign, routing_key: str, depth: int
+) -> None:
+    nested = b'{"account":%d,"nested":%s}' % (account.id, b"[" * depth + b"]" * depth)
+    for number in range(IN_HAND + 1):
+        await upstream.publish(routing_key, nested, f"nested-{number}")
+    for number in range(IN_HAND + 1):
+        [answer] = await upstream.answers(f"nested-{number}")
+        problem = answer.json["problem"]
+        assert (problem["code"], problem["errors"].keys()) == ("unknown_field", {"nested"})
+    good = {"account": account.id, "phone": PHONE, "body": "Hi"}
+    await upstream.publish("message.send", good, "good-1")
+    [answer] = await upstream.answers("good-1")
+    assert answer.routing_key == "command.accepted"

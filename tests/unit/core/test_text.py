@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.text import attributes_error, body_error, name_error
+from service.core.text import DEPTH_LIMIT, attributes_error, body_error, json_error, name_error
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 
@@ -132,3 +132,24 @@ def test_attribute_values_that_cannot_be_kept(value: object, reason: str) -> Non
     assert error is not None
     assert error.startswith("plan: ")
     assert reason in error
+
+
+def test_json_is_nested_so_deep_and_no_deeper() -> None:
+    for wrap in (lambda inner: [1, inner], lambda inner: {"a": inner, "b": 1}):
+        value: object = "x"
+        for _ in range(DEPTH_LIMIT):
+            value = wrap(value)
+        assert json_error(value) is None
+        assert "50 levels" in (json_error(wrap(value)) or "")
+        for _ in range(100_000):
+            value = wrap(value)
+        assert "50 levels" in (json_error(value) or "")
+        while isinstance(value, dict | list):  # else it is dropped level by level on the stack
+            value = value[1] if isinstance(value, list) else value["a"]
+
+
+@pytest.mark.parametrize(
+    "value", ["a\0", {"a\0": 1}, [{"a": ["\ud800"]}], [math.inf], {"a": 2**63}]
+)
+def test_json_that_cannot_be_kept(value: object) -> None:
+    assert json_error([1, value, {"b": None}]) is not None

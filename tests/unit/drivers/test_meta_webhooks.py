@@ -14,6 +14,7 @@ from drivers.meta.marks import mark, read_mark
 from drivers.meta.webhooks import (
     OTHER_LIMIT_BYTES,
     NotReadable,
+    accounts_in,
     news_in,
     read_document,
     signed_by,
@@ -117,6 +118,23 @@ def test_of_a_long_part_only_the_beginning_is_kept() -> None:
     value = {"text": "é" * OTHER_LIMIT_BYTES}
     [other] = news_in(read_document(encode(notification(NUMBER, "history", value)))).others
     assert OTHER_LIMIT_BYTES - 4 <= len(other.text.encode()) <= OTHER_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("depth", [100, 300, 1000])
+def test_no_depth_upsets_the_reader(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    names = ("id", "from", "type", "status", "timestamp", "errors", "text")
+    item = "{" + ",".join(f'"{name}":{nested}' for name in names) + "}"
+    reply = f'{{"id":"1","from":"60","timestamp":"1","type":"interactive","interactive":{item}}}'
+    value = (
+        f'{{"metadata":{{"phone_number_id":"1"}},"statuses":[{item}],"messages":[{item},{reply}]}}'
+    )
+    entry = f'{{"id":{nested},"time":{nested},"changes":[{{"field":"messages","value":{value}}}]}}'
+    document = read_document(f'{{"object":"whatsapp_business_account","entry":[{entry}]}}'.encode())
+    assert accounts_in(document) == set()
+    news = news_in(document)
+    assert [other.kind for other in news.others] == ["status", "message"]
+    assert all((other.text == "") == (depth > 254) for other in news.others)
 
 
 @given(JSON)
