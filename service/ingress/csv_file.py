@@ -9,10 +9,11 @@ import hashlib
 import io
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import IO, Any, cast
 
-from aiohttp import BodyPartReader, StreamReader, web
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from schemas.problems import Problem, invalid
 
@@ -137,8 +138,8 @@ async def receive(request: web.Request) -> CsvFile:
     try:
         async with asyncio.timeout(_UPLOAD_SECONDS):
             if request.content_type == "text/csv":
-                return await _kept(request.content)
-            return await _kept(await _file_part(request))
+                return await _kept(_parts(request.content.read))
+            return await _kept(_parts_of_form(request))
     except TimeoutError as error:
         detail = f"The file did not arrive within {_UPLOAD_SECONDS:g} seconds."
         raise Problem(408, "request_timeout", detail) from error
@@ -166,22 +167,35 @@ def _too_large() -> Problem:
     return Problem(413, "payload_too_large", f"The file may have up to {FILE_LIMIT_BYTES} bytes.")
 
 
-async def _file_part(request: web.Request) -> BodyPartReader:
+async def _parts_of_form(request: web.Request) -> AsyncIterator[bytes]:
+    """The bytes of the part named file, which must end where the form says so."""
     form = await request.multipart()
-    while (part := await form.next()) is not None:
+    while (part := await _next(form)) is not None:
         if isinstance(part, BodyPartReader) and part.name == _FILE:
-            return part
+            async for read in _parts(part.read_chunk):
+                yield read
+            # What ends without a boundary was cut off.
+            await _next(form)
+            return
     raise invalid(_FILE, "The form has no part named file.")
 
 
-async def _kept(source: BodyPartReader | StreamReader) -> CsvFile:
+async def _next(form: MultipartReader) -> MultipartReader | BodyPartReader | None:
+    try:
+        return await form.next()
+    except (HttpProcessingError, RuntimeError) as error:
+        # The first quotes a header of the part, the second is for a charset without end.
+        raise ValueError("not a form") from error
+
+
+async def _kept(parts: AsyncIterator[bytes]) -> CsvFile:
     digest = hashlib.sha256()
     file = cast(
         "IO[bytes]",
         tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES),  # noqa: SIM115 - outlives this
     )
     try:
-        async for part in _parts(source):
+        async for part in parts:
             digest.update(part)
             await asyncio.to_thread(file.write, part)
     except BaseException:
@@ -190,10 +204,9 @@ async def _kept(source: BodyPartReader | StreamReader) -> CsvFile:
     return CsvFile(file, digest.digest())
 
 
-async def _parts(source: BodyPartReader | StreamReader) -> AsyncIterator[bytes]:
+async def _parts(read: Callable[[int], Awaitable[bytes]]) -> AsyncIterator[bytes]:
     """The bytes of the file, refused as soon as they are too many."""
     size = 0
-    read = source.read_chunk if isinstance(source, BodyPartReader) else source.read
     while part := await read(_PART_BYTES):
         size += len(part)
         if size > FILE_LIMIT_BYTES:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
+import aiohttp
 import structlog
 
 #: Fields that would carry a person's data or a secret; dropped wherever they come from.
@@ -54,5 +56,8 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
     # Their warnings repeat what our own events say; their debug lines hold payloads.
     for library in ("aio_pika", "asyncio", "aiohttp.access"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    # They quote what a caller sent.
+    for warning in (aiohttp.BadContentDispositionHeader, aiohttp.BadContentDispositionParam):
+        warnings.simplefilter("ignore", warning)
     # It prints the body of a message returned too late, and says again what our events say.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)

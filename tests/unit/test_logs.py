@@ -10,6 +10,7 @@ import orjson
 #: In a process of its own: what it sets up counts for a whole process.
 PROGRAM = """
 import logging, structlog
+from aiohttp.multipart import parse_content_disposition
 from service.telemetry import logs
 
 logs.configure(level="info", json={json})
@@ -31,6 +32,8 @@ logging.getLogger("some.library").warning("library %s", "speaks")
 logging.getLogger("aio_pika").warning("payload +60111")
 logging.getLogger("aiohttp.server").error("connection lost")
 logging.getLogger("aiormq").error("a returned body")
+for header in ("form-data; name=+60111; +60111", "form-data; a name=+60111", "a b; +60111"):
+    parse_content_disposition(header)
 """
 
 #: What a command says of an error that it survives.

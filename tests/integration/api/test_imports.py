@@ -173,6 +173,35 @@ async def test_a_file_may_come_in_a_form_and_into_a_group(hantar: Hantar, accoun
     assert members.json["meta"]["total"] == 2
 
 
+_NAMED = b'Content-Disposition: form-data; name="file"\r\n'
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"Content-Disposition form-data name=file +60123456789\r\n\r\nphone\n1\r\n--XX--\r\n",
+        _NAMED + b"X Y: +60123456789\r\n\r\nphone\n1\r\n--XX--\r\n",
+        _NAMED + b"X-Y: " + b"a" * 10_000 + b"\r\n\r\nphone\n1\r\n--XX--\r\n",
+        _NAMED + b"X-Y: a\r\n" * 200 + b"\r\nphone\n1\r\n--XX--\r\n",
+        b'Content-Disposition: form-data; name="_charset_"\r\n\r\n' + b"a" * 40 + b"\r\n--XX--\r\n",
+        _NAMED + b"\r\nphone\n1\r\n",
+        _NAMED + b"\r\nphone\n1\r\n--X",
+        _NAMED + b"\r\nphone\n1",
+        _NAMED,
+    ],
+)
+async def test_a_malformed_form_is_400(hantar: Hantar, account: Account, part: bytes) -> None:
+    answer = await hantar.call(
+        "POST",
+        "/api/v1/contacts/import",
+        account,
+        data=b"--XX\r\n" + part,
+        headers={"Content-Type": "multipart/form-data; boundary=XX"},
+    )
+    check_problem(answer, 400, "bad_request")
+    assert (await hantar.get("/contacts/imports", account)).json["data"] == []
+
+
 async def test_bad_ways_to_send_a_file(hantar: Hantar, account: Account) -> None:
     foreign = await hantar.post("/contact-groups", await hantar.account(), {"name": "Theirs"})
     query = f"?group_id={foreign.json['data']['id']}"
