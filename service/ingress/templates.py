@@ -127,10 +127,13 @@ class Templates:
         _check(values)
 
         async def work(connection: Connection) -> Answer:
-            slug = body.slug or await _free_slug(connection, account_id, body.name)
-            row = await store.create(connection, account_id, _fields(values | {"slug": slug}))
-            if row is None:
-                raise invalid("slug", _TAKEN)
+            row = None
+            while row is None:
+                slug = body.slug or await _free_slug(connection, account_id, body.name)
+                row = await store.create(connection, account_id, _fields(values | {"slug": slug}))
+                # One that was free has been taken meanwhile: the next one.
+                if row is None and body.slug:
+                    raise invalid("slug", _TAKEN)
             return Answer(201, encoded(schema.template(row)))
 
         return reply(await self._once.run(account_id, key, work))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ async def test_slugs_are_made_from_names_and_stay_unique(hantar: Hantar, account
         json={"slug": "uber-uns"},
     )
     check_problem(answer, 422, "validation_failed", "slug")
+
+
+async def test_of_one_name_at_once_each_gets_a_slug(hantar: Hantar, account: Account) -> None:
+    made = await asyncio.gather(*(put(hantar, account, name="Rush hour") for _ in range(24)))
+    assert {template["slug"] for template in made} == {
+        "rush-hour",
+        *(f"rush-hour-{number}" for number in range(2, 25)),
+    }
 
 
 @pytest.mark.row("5.4-71")
