@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 QUIET_TIMEZONE = "Asia/Kuala_Lumpur"
 _DAY = timedelta(days=1)
 #: Whoever is allowed less is told this.
-_LONGEST_SECONDS = 100 * 365 * 86_400.0
+_LONGEST = timedelta(days=100 * 365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def finish(start: datetime, messages: int, limits: DeviceLimits) -> datetime:
         _windows(gaps, limits.new_recipients_per_day, 86_400),
     )
     sending, passing = (
-        timedelta(seconds=min(each, _LONGEST_SECONDS))
+        timedelta(seconds=min(each, _LONGEST.total_seconds()))
         for each in (sending_seconds, passing_seconds)
     )
     through = _without_quiet(start, sending, limits)
@@ -66,6 +66,7 @@ def _without_quiet(start: datetime, needed: timedelta, limits: DeviceLimits) -> 
     now = start.astimezone(zone)
     open_each_day = (_at(now, quiet_start) - _at(now, quiet_end)) % _DAY
     # Whole days first, so that a long wait is not counted off in steps.
+    needed = min(needed, _LONGEST // _DAY * open_each_day)
     days = needed // open_each_day
     now += days * _DAY
     needed -= days * open_each_day

@@ -67,6 +67,21 @@ async def test_a_repeated_key_makes_one_campaign(hantar: Hantar, account: Accoun
     assert await hantar.balance(account) == 999
 
 
+async def test_a_device_that_needs_centuries_is_no_reason_to_show_nothing(
+    hantar: Hantar, account: Account
+) -> None:
+    recipients = [{"phone": f"+6012{2_000_000 + n:07}"} for n in range(1000)]
+    await make(hantar, account, recipients=recipients, send_at=in_seconds(86_400))
+    slow = {
+        "limits": {"jitter_seconds": 86_400},
+        "quiet_hours": {"start": "00:00", "end": "23:59"},
+    }
+    path = f"/api/v1/devices/{account.device_id}"
+    assert (await hantar.call("PATCH", path, account, json=slow)).status == 200
+    [shown] = (await hantar.get("/campaigns", account)).json["data"]
+    assert shown["eta"] > "2125"
+
+
 async def test_a_preview_tells_cost_skips_and_time_and_does_nothing(hantar: Hantar) -> None:
     account = await hantar.account(per_second=2.0)
     ids = [await contact(hantar, account, f"01230000{n:02}", name=f"P{n}") for n in range(10)]

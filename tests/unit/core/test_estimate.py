@@ -47,6 +47,13 @@ def test_nothing_is_sent_in_quiet_hours(hours: int, messages: int, finished_hour
     assert abs(found - expected) <= timedelta(seconds=1)
 
 
+def test_it_is_a_hundred_years_at_most() -> None:
+    slow = DeviceLimits(jitter_seconds=86_400.0, quiet_start=time(0), quiet_end=time(23, 59))
+    for limits in (slow, DeviceLimits(per_day=1)):
+        found = finish(NOON, 10_000_000, limits)
+        assert abs(found - NOON - timedelta(days=36_500)) <= timedelta(days=2)
+
+
 @given(
     st.integers(0, 1_000_000),
     st.floats(0.01, 100.0),
