@@ -88,7 +88,7 @@ check: .venv/dev ## Check format, lint, types and import rules, run the fast tes
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest tests/unit tests/house tests/sre/test_dashboards.py
 
-schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.json anew, as the program serves them
+schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.yaml anew, as the program serves them
 	.venv/bin/python -m tests.schemas
 
 dashboards: .venv/dev ## Write deploy/grafana/dashboards anew, as their code says

@@ -96,7 +96,7 @@ def rabbit_node(pytestconfig: pytest.Config) -> RabbitNode:
 @pytest.fixture
 async def vhost(rabbit_node: RabbitNode) -> AsyncIterator[str]:
     """The AMQP address of a fresh vhost, removed after the test; what goes over it between Hantar
-    and upstream services has to be as schemas/asyncapi.json says."""
+    and upstream services has to be as schemas/asyncapi.yaml says."""
     name = f"test-{uuid.uuid4()}"
     url = await rabbit_node.create_vhost(name, tracing=True)
     async with tapped_broker(url):

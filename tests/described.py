@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
-DOCUMENT = Path(__file__).parents[1] / "schemas/asyncapi.json"
+DOCUMENT = Path(__file__).parents[1] / "schemas/asyncapi.yaml"
 COMMANDS, EVENTS = "hantar.commands", "hantar.events"
 
 _formats = FormatChecker(formats=())
@@ -38,7 +39,7 @@ class Wire:
 @cache
 def document() -> dict[str, Any]:
     """The committed document."""
-    read: dict[str, Any] = orjson.loads(DOCUMENT.read_bytes())
+    read: dict[str, Any] = yaml.load(DOCUMENT.read_bytes(), yaml.CSafeLoader)
     return read
 
 

@@ -1,4 +1,4 @@
-"""Writes schemas/openapi.json and asyncapi.json as a running Hantar serves them: `make schemas`."""
+"""Writes schemas/openapi.json and asyncapi.yaml as a running Hantar serves them: `make schemas`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 
 from service.cli.run import prepare_database
 from service.embedded import EmbeddedPostgres
@@ -19,14 +20,30 @@ from tests.database import SHARDS
 from tests.system import run_app
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
-OPENAPI, ASYNCAPI = SCHEMAS / "openapi.json", SCHEMAS / "asyncapi.json"
+OPENAPI, ASYNCAPI = SCHEMAS / "openapi.json", SCHEMAS / "asyncapi.yaml"
 #: The committed files, and where a running Hantar serves them.
 FILES = {OPENAPI: DOCUMENT_PATH, ASYNCAPI: EVENTS_DOCUMENT_PATH}
 
 
-def written(document: Any) -> bytes:
+class _Dumper(yaml.SafeDumper):
+    """Writes what has several lines as one reads it."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def written(document: Any, file: Path) -> bytes:
     """A document as it is committed."""
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if file.suffix == ".json":
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    plain = orjson.loads(orjson.dumps(document))  # without tuples, of which YAML makes a matter
+    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text.encode()
 
 
 async def served() -> dict[Path, Any]:
@@ -51,4 +68,4 @@ async def served() -> dict[Path, Any]:
 
 if __name__ == "__main__":
     for file, document in asyncio.run(served()).items():
-        file.write_bytes(written(document))
+        file.write_bytes(written(document, file))

@@ -114,7 +114,7 @@ def _is_told(wire: Wire) -> bool:
 
 def _assert_described(told: Iterable[Wire]) -> None:
     wrong = {fault for wire in told for fault in faults(_as_event(wire))}
-    assert sorted(wrong) == [], "see schemas/asyncapi.json; is `make schemas` to be run?"
+    assert sorted(wrong) == [], "see schemas/asyncapi.yaml; is `make schemas` to be run?"
 
 
 def _as_event(wire: Wire) -> Wire:

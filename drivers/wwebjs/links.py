@@ -23,8 +23,9 @@ _STATES = {
     "logged_out": "unlinked",
     "incompatible": "incompatible",
     "crashed": "error",
-    "stopped": "disconnected",
+    "stopped": "paused",
 }
+#: Resuming lifts the first (store/sql/devices.sql).
 _WHY = {
     "conflict": "another program uses the session",
     "stopped": "stopped at the bridge",

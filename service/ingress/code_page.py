@@ -10,7 +10,7 @@ from importlib.resources import files
 from aiohttp import web
 
 from drivers.linking import AlreadyLinked, Linking
-from schemas.problems import Problem
+from schemas.problems import Problem, unavailable
 from service.core.code_link import PATH, good_until
 from service.ingress.connection import LINKED, ask, picture
 from service.ingress.plain_page import plain_page
@@ -60,7 +60,7 @@ class CodePage:
         if left <= 0:
             raise Problem(410, "link_over", "The link is over.")
         if self._streams >= STREAMS_LIMIT:
-            raise Problem(503, "unavailable", "Too many pages are open.")
+            raise unavailable("Too many pages are open.")
         self._streams += 1
         try:
             return await self._tell(request, min(left, STREAM_SECONDS))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import time
 from typing import Any
 
 import msgspec
@@ -15,15 +13,21 @@ from aiohttp import web
 from drivers.driver import Kind
 from drivers.linking import Linking
 from schemas import devices as schema
-from schemas.decode import decode
-from schemas.devices import Device, DeviceBody, DeviceChange, Limits, QuietHours
-from schemas.problems import Problem, invalid, unavailable
+from schemas.devices import Device, DeviceBody, DeviceChange, Limits
+from schemas.problems import invalid, unavailable
 from schemas.shapes import Many, One
 from service.core.sealing import NoKey, Seal
-from service.core.text import json_error
 from service.ingress import checks
 from service.ingress.auth import CALLER
 from service.ingress.connection import ask, linking_of
+from service.ingress.device_fields import (
+    Given,
+    check_timezone,
+    merged,
+    portfolio,
+    quiet_of,
+    read_settings,
+)
 from service.ingress.lists import PAGING, Lists, Slice
 from service.ingress.operations import Operation
 from service.ingress.replies import (
@@ -47,14 +51,6 @@ from service.store.pool import Connection, Pool
 _WHAT = "device"
 _body_decoder = msgspec.json.Decoder(DeviceBody)
 _change_decoder = msgspec.json.Decoder(DeviceChange)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """The settings of a request, those that are secret apart."""
-
-    plain: Mapping[str, object]
-    secret: Mapping[str, str | None]
 
 
 class Devices:
@@ -198,15 +194,15 @@ class Devices:
         if kind is None:
             raise invalid("driver", f"Must be one of {', '.join(self._kinds)}.")
         checks.name(body.name, "name")
-        given = _settings(kind, body.settings)
-        plain = _merged({}, given.plain)
-        secrets = _merged({}, self._sealed(given.secret))
+        given = read_settings(kind, body.settings)
+        plain = merged({}, given.plain)
+        secrets = merged({}, self._sealed(given.secret))
         device = store.Device(
             name=body.name,
             is_default=body.is_default,
-            portfolio=_portfolio(plain),
+            portfolio=portfolio(plain),
             limits={**kind.limits, **checks.given(body.limits)},
-            quiet=_quiet(body.quiet_hours),
+            quiet=quiet_of(body.quiet_hours),
             settings=plain,
             secrets=secrets,
             credential=self._credential(kind, given, None),
@@ -214,7 +210,7 @@ class Devices:
         account_id = request[CALLER].account_id
 
         async def work(connection: Connection) -> Answer:
-            await _check_timezone(connection, device.quiet)
+            await check_timezone(connection, device.quiet)
             await store.lock(connection, account_id)
             if await store.count(connection, account_id) >= DEVICES_LIMIT:
                 raise invalid("driver", f"An account has at most {DEVICES_LIMIT} devices.")
@@ -237,11 +233,11 @@ class Devices:
         body, _ = await read_json(request, _change_decoder)
         values = checks.given(body)
         checks.name(values.get("name"), "name")
-        quiet = _quiet(values.get("quiet_hours"))
+        quiet = quiet_of(values.get("quiet_hours"))
         account_id = request[CALLER].account_id
 
         async def work(connection: Connection) -> Answer:
-            await _check_timezone(connection, quiet)
+            await check_timezone(connection, quiet)
             await store.lock(connection, account_id)
             row = found(await store.one(connection, account_id, device_id), _WHAT)
             device = self._changed(row, values, quiet)
@@ -256,17 +252,17 @@ class Devices:
     ) -> store.Device:
         """The device as it shall be."""
         kind = self._kinds[row["driver"]]
-        given = _settings(kind, values.get("settings", {}))
-        settings = _merged(orjson.loads(row["settings"]), given.plain)
+        given = read_settings(kind, values.get("settings", {}))
+        settings = merged(orjson.loads(row["settings"]), given.plain)
         limits = {name: row[name] for name in store.LIMITS}
         return store.Device(
             name=values.get("name", row["name"]),
             is_default=values.get("is_default", row["is_default"]),
-            portfolio=_portfolio(settings),
+            portfolio=portfolio(settings),
             limits={**limits, **checks.given(values.get("limits", Limits()))},
-            quiet=quiet if "quiet_hours" in values else _quiet(schema.quiet_hours(row)),
+            quiet=quiet if "quiet_hours" in values else quiet_of(schema.quiet_hours(row)),
             settings=settings,
-            secrets=_merged(orjson.loads(row["secrets"]), self._sealed(given.secret)),
+            secrets=merged(orjson.loads(row["secrets"]), self._sealed(given.secret)),
             credential=self._credential(kind, given, row["credential"]),
         )
 
@@ -317,8 +313,8 @@ class Devices:
         async with self._pool.acquire() as connection:
             row = await store.one(connection, request[CALLER].account_id, device_id)
         driver = found(row, _WHAT)["driver"]
-        await ask(linking_of(self._kinds, self._linkings, driver, "id").logout(device_id))
-        answer = await self._change(request, key, state="unlinked")
+        linking = linking_of(self._kinds, self._linkings, driver, "id")
+        answer = await self._change(request, key, state="unlinked", linking=linking)
         await asyncio.sleep(CLAIMS_OVER_SECONDS)
         return reply(answer)
 
@@ -329,11 +325,14 @@ class Devices:
         *,
         paused: bool | None = None,
         state: str | None = None,
+        linking: Linking | None = None,
     ) -> Answer:
         device_id = path_id(request, _WHAT)
         account_id = request[CALLER].account_id
 
         async def work(connection: Connection) -> Answer:
+            if linking is not None:
+                await ask(linking.logout(device_id))
             entries = found(
                 await change_state(connection, account_id, device_id, paused=paused, state=state),
                 _WHAT,
@@ -343,7 +342,7 @@ class Devices:
 
         return await self._once.run(account_id, key, work)
 
-    def _credential(self, kind: Kind, given: _Given, before: str | None) -> str | None:
+    def _credential(self, kind: Kind, given: Given, before: str | None) -> str | None:
         if kind.credential is None or kind.credential not in given.secret:
             return before
         text = given.secret[kind.credential]
@@ -355,44 +354,3 @@ class Devices:
             return {name: text and store.sealed(self._seal, text) for name, text in secrets.items()}
         except NoKey:
             raise unavailable("There is no HANTAR_SECRET_KEY_FILE to seal secrets with.") from None
-
-
-def _settings(kind: Kind, given: Mapping[str, object]) -> _Given:
-    """The checked settings; raises the 422 Problem with their paths below `settings`."""
-    try:
-        raw = orjson.dumps(given)
-    except orjson.JSONEncodeError:
-        raise invalid("settings", json_error(given) or "Must be JSON.") from None
-    try:
-        settings = decode(raw, msgspec.json.Decoder(kind.settings))
-    except Problem as problem:
-        errors = {f"settings.{name}": said for name, said in (problem.errors or {}).items()}
-        raise Problem(problem.status, problem.code, problem.detail, errors=errors) from None
-    values = checks.given(settings)
-    return _Given(
-        {name: value for name, value in values.items() if name not in kind.secrets},
-        {name: value for name, value in values.items() if name in kind.secrets},
-    )
-
-
-def _merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What there was and what is given; null takes away."""
-    both = {**before, **given}
-    return {name: value for name, value in both.items() if value is not None}
-
-
-def _portfolio(settings: Mapping[str, Any]) -> str | None:
-    return settings.get("portfolio")
-
-
-def _quiet(hours: QuietHours | None) -> Quiet | None:
-    if hours is None:
-        return None
-    if hours.start == hours.end:
-        raise invalid("quiet_hours.end", "Must be another time than the start.")
-    return Quiet(time.fromisoformat(hours.start), time.fromisoformat(hours.end), hours.timezone)
-
-
-async def _check_timezone(connection: Connection, quiet: Quiet | None) -> None:
-    if quiet is not None and not await store.is_timezone(connection, quiet.timezone):
-        raise invalid("quiet_hours.timezone", "Must be an IANA time zone like Asia/Kuala_Lumpur.")

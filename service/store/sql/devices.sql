@@ -71,22 +71,25 @@ RETURNING id
 
 -- name: change_state
 -- Pause a device, let it go on, or note its state and phone; what is null stays as it is. One that
--- the service itself took out of use is ready again when it is let go on.
+-- is out of use until a person decides is ready again when it is let go on.
 WITH before AS MATERIALIZED (
-    SELECT d.id, device_state(d) AS state FROM devices d
+    SELECT d.id, device_state(d) AS state,
+        COALESCE($4, CASE WHEN NOT $3::boolean AND (
+            d.state IN ('error', 'incompatible', 'paused')
+            OR d.state = 'disconnected' AND d.state_reason = 'another program uses the session'
+        ) THEN 'ready' END) AS next
+    FROM devices d
     WHERE d.id = $1 AND ($2::bigint IS NULL OR d.account_id = $2) AND d.deleted_at IS NULL
     FOR NO KEY UPDATE
 )
 UPDATE devices d SET
     paused = COALESCE($3, d.paused),
-    state = COALESCE(
-        $4, CASE WHEN NOT $3::boolean AND d.state_reason IS NOT NULL THEN 'ready' END, d.state),
-    state_reason = CASE WHEN $4 IS NOT NULL THEN $6
-        WHEN $3 IS DISTINCT FROM false THEN d.state_reason END,
+    state = COALESCE(before.next, d.state),
+    state_reason = CASE WHEN before.next IS NULL THEN d.state_reason ELSE $6 END,
     phone = COALESCE($5, d.phone),
     state_changed_at = CASE
         WHEN d.paused IS DISTINCT FROM COALESCE($3, d.paused) THEN now()
-        WHEN NOT d.paused AND d.state IS DISTINCT FROM COALESCE($4, d.state) THEN now()
+        WHEN NOT d.paused AND d.state IS DISTINCT FROM COALESCE(before.next, d.state) THEN now()
         ELSE d.state_changed_at
     END,
     updated_at = now()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import segno
 
+from drivers.wwebjs.links import link_of
 from tests.integration.api.checks import check_problem
 from tests.integration.linking import address_of
 from tests.system import Account, Hantar
@@ -184,3 +186,57 @@ async def test_a_link_is_over_after_its_time(hantar: Hantar, account: Account) -
     fresh = (await address_of(hantar, account.device_id)).removeprefix(hantar.api)
     assert fresh != path
     assert (await hantar.call("POST", fresh)).status == 200
+
+
+async def test_a_logout_under_a_key_is_done_once_and_not_at_all_under_a_used_one(
+    hantar: Hantar, account: Account
+) -> None:
+    path = f"/devices/{account.device_id}/logout"
+    body = {"phone": "0123456789", "body": "hi"}
+    await hantar.post("/messages/send", account, body, headers={"Idempotency-Key": "used"})
+    answer = await hantar.post(path, account, {}, headers={"Idempotency-Key": "used"})
+    check_problem(answer, 422, "idempotency_key_reused")
+    check_problem(await hantar.get("/connection/qr", account), 409, "already_linked")
+    once = {"Idempotency-Key": "once"}
+    first = await hantar.post(path, account, {}, headers=once)
+    link = (await address_of(hantar, account.device_id)).removeprefix(hantar.api)
+    assert (await hantar.call("POST", link)).status == 200
+    again = await hantar.post(path, account, {}, headers=once)
+    assert (again.status, again.json) == (200, first.json)
+    check_problem(await hantar.get("/connection/qr", account), 409, "already_linked")
+    assert (await status(hantar, account))["devices"][0]["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("told", "reason", "shown", "resumed"),
+    [
+        ("conflict", None, "disconnected", "ready"),
+        ("stopped", "desired", "paused", "ready"),
+        ("incompatible", None, "incompatible", "ready"),
+        ("crashed", "page_crashed", "error", "ready"),
+        ("crashed", None, "error", "ready"),
+        ("reconnecting", "unreachable", "disconnected", "disconnected"),
+        ("reconnecting", None, "disconnected", "disconnected"),
+        ("logged_out", "unlinked", "logged_out", "logged_out"),
+        ("logged_out", "unscanned", "unlinked", "unlinked"),
+        ("syncing", None, "linking", "linking"),
+    ],
+)
+async def test_a_person_resumes_what_waits_for_one_and_links_nothing(
+    hantar: Hantar, account: Account, told: str, reason: str | None, shown: str, resumed: str
+) -> None:
+    device_id = await put(hantar, account, "wwebjs")
+    link = link_of(device_id, {"state": told, "reason": reason}, datetime.now(UTC))
+    await hantar.pool.execute(
+        "UPDATE devices SET state = $2, state_reason = $3 WHERE id = $1",
+        *(device_id, link.state, link.reason),
+    )
+    path = f"/devices/{device_id}"
+    before = (await hantar.get(path, account)).json["data"]
+    assert before["state"] == shown
+    for _ in range(2):
+        answer = await hantar.post(f"{path}/resume", account, {})
+        assert answer.json["data"]["state"] == resumed
+    kept = "SELECT state_reason FROM devices WHERE id = $1"
+    expected = link.reason if shown == resumed else None
+    assert await hantar.pool.fetchval(kept, device_id) == expected

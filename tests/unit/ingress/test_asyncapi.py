@@ -18,7 +18,7 @@ from tests.schemas import ASYNCAPI, written
 
 
 def test_it_is_committed_as_it_is_made() -> None:
-    assert ASYNCAPI.read_bytes() == written(document()), "run make schemas"
+    assert ASYNCAPI.read_bytes() == written(document(), ASYNCAPI), "run make schemas"
 
 
 def test_its_commands_are_those_that_are_taken() -> None:
