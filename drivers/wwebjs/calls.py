@@ -106,7 +106,9 @@ class Calls:
             raise NoAnswer(type(error).__name__) from None
 
     @asynccontextmanager
-    async def lines(self, path: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def lines(
+        self, path: str, silence_seconds: float = SILENCE_SECONDS
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """The objects of a stream of lines, empty for a line that is none; raises NoAnswer at its
         end, however it ends."""
         try:
@@ -114,7 +116,7 @@ class Calls:
                 path,
                 headers=self._headers(),
                 timeout=aiohttp.ClientTimeout(
-                    None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+                    None, connect=CONNECT_SECONDS, sock_read=silence_seconds
                 ),
             ) as response:
                 if response.status != 200:

@@ -41,6 +41,8 @@ export const TIMES = {
   heartbeat: 10_000,
   /** a reader that takes nothing for so long is cut off */
   stalledReader: 30_000,
+  /** a browser as old as this is started anew when it is too large */
+  settled: 900_000,
   /** a browser as old as this is started anew in the quiet hour */
   planned: 72_000_000,
 };

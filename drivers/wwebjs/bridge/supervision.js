@@ -68,8 +68,9 @@ export class Supervision {
     if (state === "starting" && lasted > times.start) return "stuck";
     if (state === "qr" && Date.now() - this.#codeAsked > times.unscanned) return "unscanned";
     if (state !== "ready" || outbox.size > 0) return null;
-    if (engine.bytes() > limits.browserBytes) return "memory";
-    const old = Date.now() - this.#begun > times.planned;
-    return old && new Date().getHours() === quietHour ? "planned" : null;
+    const age = Date.now() - this.#begun;
+    // One that is large from the start would be no smaller anew.
+    if (age > times.settled && engine.bytes() > limits.browserBytes) return "memory";
+    return age > times.planned && new Date().getHours() === quietHour ? "planned" : null;
   }
 }

@@ -70,7 +70,7 @@ async def test_only_who_has_linked_devices_is_told_that_the_bridge_is_away(
             body = {"name": "Phone", "driver": "wwebjs"}
             answer = await fleet.hantar.post("/devices", fleet.account, body)
             assert answer.status == 201, answer.json
-            await looked_at(bridge, bridge.looks + 3)
+            await looked_at(bridge, bridge.looks + 2)
             assert told_away(logs) == 1
 
 

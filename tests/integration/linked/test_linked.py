@@ -40,6 +40,18 @@ async def test_a_bridge_that_is_killed_and_comes_back_loses_nothing(fleet: Fleet
     await all_delivered(fleet, 80)
 
 
+async def test_a_bridge_that_answers_nothing_is_away_and_loses_nothing(fleet: Fleet) -> None:
+    device_id = await fleet.add("+601155510001")
+    await fleet.bulk(device_id, 40)
+    await some_went(fleet, 10)
+    await fleet.bridge.go_mute()
+    await fleet.until(device_id, "disconnected")
+    assert len(fleet.accepted()) < 40
+    await fleet.bridge.reappear()
+    await fleet.until(device_id, "ready")
+    await all_delivered(fleet, 40)
+
+
 async def test_messages_in_doubt_are_asked_about_and_go_out_once(fleet: Fleet) -> None:
     device_id = await fleet.add("+601155510001")
     for n, cut in enumerate(("before", "after")):
@@ -124,12 +136,12 @@ async def test_a_device_that_the_bridge_has_lost_is_unlinked_and_may_be_linked_a
     assert answer.status == 200, answer.json
 
 
-async def test_who_starts_while_the_bridge_is_away_says_so(
+async def test_who_starts_while_the_bridge_answers_nothing_says_so(
     dsn: str, pool: Pool, bridge: FakeBridge
 ) -> None:
     async with running(dsn, pool, bridge) as before:
         device_id = await before.add("+601155510001")
-    await bridge.vanish()
+    await bridge.go_mute()
     async with running(dsn, pool, bridge) as after:
         await replace(after, account=before.account).until(device_id, "disconnected")
         await bridge.reappear()

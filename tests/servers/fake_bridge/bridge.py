@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -45,6 +45,8 @@ class FakeBridge(Phones):
         self.looks = 0
         self._tries: dict[str, int] = {}
         self._runner: web.AppRunner | None = None
+        self._mute: asyncio.Server | None = None
+        self._unanswered: list[asyncio.StreamWriter] = []
 
     async def vanish(self) -> None:
         """The process is gone, with every connection."""
@@ -57,8 +59,30 @@ class FakeBridge(Phones):
                 handler.transport.abort()
         await runner.cleanup()
 
+    async def go_mute(self) -> None:
+        """Connections are cut, new ones are taken, and nothing is answered any more."""
+        # At no moment is there nobody who takes them.
+        mute = self.socket.with_suffix(".mute")
+        self._mute = await asyncio.start_unix_server(self._never_answer, str(mute))
+        mute.replace(self.socket)
+        await self.vanish()
+
+    async def _never_answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._unanswered.append(writer)
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                continue
+        writer.close()
+
     async def reappear(self) -> None:
         """It is back."""
+        if self._mute is not None:
+            self._mute.close()
+            for writer in self._unanswered:
+                writer.transport.abort()
+            self._mute = None
         app = web.Application(middlewares=[_with_problems])
         device = "/v1/devices/{device}"
         app.add_routes(

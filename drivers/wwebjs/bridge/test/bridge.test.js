@@ -12,42 +12,10 @@ import { Server } from "../server.js";
 import { readSettings } from "../settings.js";
 import { Streams } from "../stream.js";
 import { waIdOf } from "../wa_id.js";
+import { Played, until } from "./parts/played.js";
 
 const PERSON = "+60123456780";
 let folder, settings, engines, fleet, journal, server, streams, port;
-
-/** A device on a WhatsApp that does what the test says. */
-class Played {
-  acks = new Map();
-  sends = [];
-  hold = Promise.resolve();
-
-  constructor(listener) {
-    this.listener = listener;
-    engines.push(this);
-  }
-
-  async start() {
-    this.listener.linked();
-    await this.listener.ready({ me: "+60123456789", version: "1", missing: [] });
-  }
-
-  chatWith = async (digits) => ({ chat: `${digits}@c.us`, isNew: false });
-  isRegistered = async () => true;
-  acksOf = async (pairs) =>
-    pairs.filter(([id]) => this.acks.has(id)).map(([id]) => [id, this.acks.get(id)]);
-  inboundSince = async () => [];
-  pulse = async () => ({ state: "CONNECTED" });
-  close = async () => {};
-  bytes = () => 0;
-
-  async send(waId) {
-    this.sends.push(waId);
-    await this.hold;
-    this.acks.set(waId, this.ack ?? 1);
-    return waId;
-  }
-}
 
 beforeEach(async () => {
   folder = fs.mkdtempSync(join(os.tmpdir(), "bridge-"));
@@ -60,7 +28,8 @@ beforeEach(async () => {
   });
   fs.mkdirSync(settings.spool);
   journal = new Journal(join(folder, "events"), "boot", settings.limits);
-  fleet = new Fleet({ settings, journal, makeEngine: (_, __, listener) => new Played(listener) });
+  const makeEngine = (_, __, listener) => engines[engines.push(new Played(listener)) - 1];
+  fleet = new Fleet({ settings, journal, makeEngine });
   streams = new Streams(journal, settings);
   const parts = { fleet, journal, streams, settings, health: () => ({ protocol: 1 }) };
   server = new Server(routes(parts), settings);
@@ -92,7 +61,7 @@ const send = (id, more = {}) =>
 
 async function link() {
   await call("PUT", "/v1/devices/7", { desired: "up" });
-  while (fleet.get("7").state !== "ready") await new Promise(setImmediate);
+  await until(() => fleet.get("7").state === "ready");
 }
 
 test("the id is the device's and the message's, and of WhatsApp's own shape", () => {
@@ -138,7 +107,7 @@ test("one send leaves at a time, four wait, the next is told to come later", asy
   let release;
   engines[0].hold = new Promise((resolve) => (release = resolve));
   const sending = [1, 2, 3, 4, 5].map((n) => send(`m${n}`));
-  while (fleet.get("7").outbox.size < 5) await new Promise(setImmediate);
+  await until(() => fleet.get("7").outbox.size === 5);
   assert.equal((await send("m6"))[1].code, "busy");
   const joined = send("m1");
   release();
