@@ -7,18 +7,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from service.cli.run import defaults
-from service.settings import ROLES, Settings
+from service.settings import ROLES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCKERFILES = ("Dockerfile", "bridge.Dockerfile")
-COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def test_every_setting_is_listed_with_its_default() -> None:
@@ -44,25 +41,6 @@ def test_an_image_holds_what_its_dockerfile_copies_and_runs_as_nobody(file: str)
     assert re.search(r"^USER 10001$", text, re.M)
     assert re.search(r"^STOPSIGNAL SIGTERM$", text, re.M)
     assert re.search(r"^HEALTHCHECK ", text, re.M)
-
-
-def test_compose_runs_every_role_with_settings_that_there_are() -> None:
-    known = {f"HANTAR_{name.upper()}" for name in Settings.model_fields}
-    commands = [service.get("command", []) for service in SERVICES.values()]
-    assert {command[2] for command in commands if command[:1] == ["run"]} == set(ROLES)
-    for name, service in SERVICES.items():
-        given = {key for key in service.get("environment", {}) if key.startswith("HANTAR_")}
-        assert given <= known, name
-        assert re.search(r":[\w.-]+$", service["image"]), f"{name} has no pinned image"
-        assert set(service.get("depends_on", {})) <= set(SERVICES), name
-
-
-def test_compose_mounts_what_is_there() -> None:
-    for name, service in SERVICES.items():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            where = (DEPLOY / source).exists() if source[0] == "." else source in COMPOSE["volumes"]
-            assert where, f"{name}: {source}"
 
 
 def test_prometheus_scrapes_what_compose_runs() -> None:
