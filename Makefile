@@ -94,7 +94,7 @@ schemas: .venv/dev ## Write schemas/openapi.json and asyncapi.yaml anew, as the 
 dashboards: .venv/dev ## Write deploy/grafana/dashboards anew, as their code says
 	.venv/bin/python -m deploy.grafana
 
-sre: .venv/dev ## Provoke ten failures under load: does the right alert fire, and in time?
+sre: .venv/dev ## Verify dashboards and alerts, provoke ten failures under load, print the report
 	.venv/bin/python -m pytest -q -s $(wildcard tests/sre/test_*.py) tests/sre/provoked.py
 
 images-check: .venv/dev ## Run the instructions of both Dockerfiles in Debian roots; needs root and debootstrap

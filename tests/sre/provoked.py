@@ -224,8 +224,8 @@ async def test_ten_failures_are_told_by_the_right_alert(
     verified("Provoked", "| failure | alert | after | with |", "| --- | --- | --- | --- |", *report)
     verified(
         "Then",
-        f"- each of the {len(quiet_queries())} queries that may be zero under load was more, once",
-        f"- none of {len(series)} series of ours had a label that was not declared",
+        f"- each of the {len(quiet_queries())} queries that may be zero under load showed more",
+        f"- none of {len(series)} series of ours had a label value that was not declared",
     )
 
 
