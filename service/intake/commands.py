@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -49,7 +49,7 @@ KEEP_ANSWER_SECONDS = 7 * 24 * 3600.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 #: A reply is a courtesy beside the event: nobody waits longer for it.
 REPLY_SECONDS = 2.0
-#: Between looks for users who have got queues of their own.
+#: Between looks for users who have got queues of their own, or were removed.
 LOOK_SECONDS = 2.0
 
 
@@ -77,8 +77,8 @@ class Commands:
         self._campaigns = campaigns
         self._check = check
         self._dead = DeadLetters(bus)
-        #: by queue
-        self._consumers: dict[str, Consumer] = {}
+        #: by user, or None for all, and routing key
+        self._consumers: dict[tuple[str | None, str], Consumer] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -96,7 +96,9 @@ class Commands:
     async def _look(self) -> None:
         while True:
             try:
-                for user in await upstreams.users(self._pool):
+                users = await upstreams.users(self._pool)
+                await self._leave({user for user, _ in self._consumers} - users - {None})
+                for user in users:
                     # One from before there were such queues has none, nor has any on a local bus.
                     with suppress(QueueMissing):
                         await self._consume(user)
@@ -108,11 +110,18 @@ class Commands:
 
     async def _consume(self, user: str | None) -> None:
         for kind in KINDS:
-            queue = command_queue(kind.routing_key, user)
-            if queue not in self._consumers:
-                self._consumers[queue] = await self._bus.consume(
-                    queue, partial(self._take, kind, user), prefetch=kind.prefetch
+            key = user, kind.routing_key
+            if key not in self._consumers:
+                self._consumers[key] = await self._bus.consume(
+                    command_queue(kind.routing_key, user),
+                    partial(self._take, kind, user),
+                    prefetch=kind.prefetch,
                 )
+
+    async def _leave(self, users: Set[str | None]) -> None:
+        """Let go of the queues of users that were removed; what is in them stays."""
+        gone = [key for key in self._consumers if key[0] in users]
+        await asyncio.gather(*(self._consumers.pop(key).close() for key in gone))
 
     async def _take(self, kind: Kind, owner: str | None, delivery: Delivery) -> None:
         began = time.monotonic()

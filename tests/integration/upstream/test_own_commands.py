@@ -7,6 +7,7 @@ import pytest
 
 from service.bus.topology import command_queue, own_key
 from service.bus.upstream_queues import open_queue
+from service.store import upstreams
 from tests.integration.upstream.conftest import allow
 from tests.integration.upstream.foreign import TYPES, Foreign
 from tests.system import Account, Hantar, eventually
@@ -17,18 +18,22 @@ FLOOD = 4000
 OWN = own_key("message.send", "guest")
 
 
+async def consumers(upstream: Foreign, expected: list[int]) -> bool:
+    """Whether its queues have so many consumers."""
+
+    def look() -> list[int]:
+        names = [command_queue(key, "guest") for key in TYPES]
+        found = [upstream.channel.queue_declare(name, passive=True).method for name in names]
+        return [each.consumer_count for each in found]
+
+    return await upstream.run(look) == expected
+
+
 @pytest.fixture
 async def own(hantar: Hantar, broker: str, account: Account, upstream: Foreign) -> Account:
     """An account of a service that the running intake hears on its own queues."""
     await open_queue(broker, "guest", account.id)
-    queue = command_queue("message.send", "guest")
-
-    async def heard() -> bool:
-        state = await upstream.run(lambda: upstream.channel.queue_declare(queue, passive=True))
-        consumers: int = state.method.consumer_count
-        return consumers == 1
-
-    await eventually(heard)
+    await eventually(lambda: consumers(upstream, [1, 1, 1]))
     return account
 
 
@@ -61,6 +66,19 @@ async def test_a_command_in_it_is_answered_while_the_queue_of_all_is_full(
     refused = [each for each in upstream.heard if each.routing_key == "command.rejected"]
     assert answer.routing_key == "command.accepted"
     assert len(refused) < FLOOD / 2, "it waited behind the others"
+
+
+async def test_one_that_was_removed_is_heard_no_more_until_it_is_added_again(
+    hantar: Hantar, own: Account, upstream: Foreign
+) -> None:
+    async with hantar.pool.acquire() as connection:
+        assert await upstreams.remove(connection, "guest", own.id)
+    await eventually(lambda: consumers(upstream, [0, 0, 0]))
+    await upstream.publish(OWN, {"account": own.id, **BODY}, "late")
+    await allow(hantar.pool, own)
+    [answer] = await upstream.answers("late")
+    assert answer.routing_key == "command.accepted"
+    await eventually(lambda: consumers(upstream, [1, 1, 1]))
 
 
 async def test_its_queues_take_every_kind_of_command(own: Account, upstream: Foreign) -> None:
