@@ -72,6 +72,7 @@ async def check_database(settings: Settings, dsn: str, seal: Seal) -> list[Findi
         ("clocks", _clocks),
         ("leases", lambda c: _leases(c, settings.lease_seconds)),
         ("outbox", _outbox),
+        ("events", _events),
         ("credits", _credits),
         ("devices", lambda c: _devices(c, settings.doubt_seconds)),
         ("bridge", lambda c: _bridge(c, settings)),
@@ -187,6 +188,16 @@ async def _outbox(connection: Connection) -> Finding:
         f"{entries} entries, the oldest {oldest:.0f} s old: what was accepted is not handed on",
         "mend what is said of the broker below; if that is well, start "
         "`hantar run --roles recorder`, which hands on what stayed behind",
+    )
+
+
+async def _events(connection: Connection) -> Finding:
+    if await store.events_led(connection):
+        return ok("events", "a recorder publishes them")
+    return failed(
+        "events",
+        "nobody publishes them: no event and no answer to a command goes out, all of them wait",
+        "start `hantar run --roles recorder`; if it runs, look at its log",
     )
 
 

@@ -27,6 +27,12 @@ async def clock(connection: Connection) -> float:
     return seconds
 
 
+async def events_led(connection: Connection) -> bool:
+    """Whether anybody publishes public events."""
+    led: bool = await connection.fetchval(_SQL["events_led"])
+    return led
+
+
 async def broken_devices(connection: Connection) -> list[asyncpg.Record]:
     """Devices that only a person can mend: id, state and reason."""
     return await connection.fetch(_SQL["broken_devices"])

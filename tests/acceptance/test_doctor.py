@@ -14,6 +14,7 @@ from service.cli.findings import Finding
 from service.core.sealing import Seal, new_key, read_keys
 from service.settings import Settings, load
 from service.store.devices import PURPOSE
+from service.store.outbox import lead
 from service.store.pool import Pool
 from tests.acceptance.processes import Processes
 from tests.database import SHARDS
@@ -121,6 +122,7 @@ async def lose_a_migration(pool: Pool) -> None:
         (lose_a_migration, "migrations", "lacks 1 migration", "hantar migrate"),
         (break_an_index, "indexes", "doubts_due", "REINDEX INDEX CONCURRENTLY doubts_due"),
         (leave_it, "leases", "nobody serves 2 of 2", "hantar run --roles dispatcher"),
+        (leave_it, "events", "nobody publishes them", "hantar run --roles recorder"),
         (forget_the_outbox, "outbox", "300 s old", "broker"),
         (lower_balance, "credits", "1 account", "hantar credits audit"),
         (stop_a_device, "devices", "token_refused", "hantar device resume"),
@@ -143,6 +145,13 @@ async def test_what_is_broken_in_the_database(
     finding = told(await check_database(settings(), dsn, SEAL), check)
     assert says in finding.detail
     assert advises in finding.advice
+
+
+async def test_whoever_publishes_events_is_found(dsn: str, pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        assert await lead(connection)
+        found = await check_database(settings(), dsn, SEAL)
+    assert [each.verdict for each in found if each.check == "events"] == ["ok"]
 
 
 async def test_a_database_that_is_away_and_another_number_of_shards(dsn: str) -> None:

@@ -11,6 +11,15 @@ WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace ORDER
 -- What time it is there.
 SELECT EXTRACT(epoch FROM clock_timestamp())::double precision
 
+-- name: events_led
+-- Whether a session is the one that publishes events.
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32) | objid::bigint = hashtext('hantar.events')
+)
+
 -- name: broken_devices
 -- Devices that were taken out of use, or lost their phone, and wait for a person.
 SELECT id, state, state_reason AS reason FROM devices
