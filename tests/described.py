@@ -79,11 +79,11 @@ def _by_key() -> dict[tuple[str, str], str]:
         amqp = channel.get("bindings", {}).get("amqp", {})
         if amqp.get("is") != "routingKey":
             continue
-        keys = [channel["address"]]
+        # Of commands the key that all users share stands for that of each.
+        keys = [channel["address"].removesuffix(".{user}")]
         for parameter, known in channel.get("parameters", {}).items():
-            keys = [
-                key.replace(f"{{{parameter}}}", value) for key in keys for value in known["enum"]
-            ]
+            values = known.get("enum", [""])
+            keys = [key.replace(f"{{{parameter}}}", value) for key in keys for value in values]
         found |= {(amqp["exchange"]["name"], key): name for key in keys}
     return found
 

@@ -10,6 +10,7 @@ import msgspec
 from schemas.api import BULK_LIMIT, Send
 from schemas.channels import COMMANDS, EVENTS, Channel
 from service.bus import topology
+from service.bus.topology import own_key
 
 JSON = "application/json"
 DESCRIPTION = """\
@@ -19,13 +20,15 @@ Your operator gives you a user at the broker, the accounts that your commands ma
 called `hantar.events.` and your user's name, which gets every event of these accounts. You need
 nothing else: declare no exchange and no queue.
 
-Publish a command persistently to the exchange `hantar.commands` under its routing key, with
-publisher confirms and the flag `mandatory`. Set the properties `message_id`, `user_id`, `type` and
-`content_type` as each command says. A command that the broker did not confirm, or refused because
-the queue is full, is not lost if you publish it again under the same `message_id`: for 7 days each
-`message_id` has one effect and one answer, over AMQP and as an `Idempotency-Key` over HTTP alike.
-Each routing key has a queue that all services share. Followed by a dot and the name of your user,
-as `message.send.{user}`, it has one of your own: there your commands wait behind nobody else's.
+Publish a command persistently to the exchange `hantar.commands`, under its routing key followed by
+a dot and the name of your user (`message.send.shop`), with publisher confirms and the flag
+`mandatory`. It goes to a queue of your own, where your commands wait behind nobody else's. Set the
+properties `message_id`, `user_id`, `type` and `content_type` as each command says. A command that
+the broker did not confirm, or refused because the queue is full, is not lost if you publish it
+again under the same `message_id`: for 7 days each `message_id` has one effect and one answer, over
+AMQP and as an `Idempotency-Key` over HTTP alike.
+The routing key alone (`message.send`) leads to a queue that all services share; it stays for those
+that were written before there were others.
 
 Every command is answered by `command.accepted` or `command.rejected`, whose `correlation_id` is the
 command's `message_id`. The answer is an event; with `reply_to` set to `amq.rabbitmq.reply-to` it
@@ -87,12 +90,13 @@ _SERVER = {
     "description": "The broker of your operator.",
     "security": [{"$ref": _ref("securitySchemes", "user")}],
 }
+_USER = {"user": {"description": "The name of your user at the broker."}}
 _OWN_QUEUE = {
     "address": _QUEUE_OF_USER,
     "title": "Your own queue",
     "description": "Gets every event of the accounts that your commands may name.",
     "messages": {each.name: {"$ref": _ref("messages", each.name)} for each in EVENTS},
-    "parameters": {"user": {"description": "The name of your user at the broker."}},
+    "parameters": _USER,
     "bindings": {
         "amqp": {
             "is": "queue",
@@ -112,12 +116,15 @@ _REPLY = {
 
 
 def _channel(channel: Channel) -> dict[str, Any]:
+    is_command = channel in COMMANDS
     described: dict[str, Any] = {
-        "address": channel.key,
+        "address": own_key(channel.key, "{user}") if is_command else channel.key,
         "messages": {channel.name: {"$ref": _ref("messages", channel.name)}},
         "bindings": {"amqp": {"is": "routingKey", "exchange": _exchange(channel)}},
     }
-    if channel.parameters:
+    if is_command:
+        described["parameters"] = _USER
+    elif channel.parameters:
         described["parameters"] = {
             name: {"enum": list(values)} for name, values in channel.parameters.items()
         }

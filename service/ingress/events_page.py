@@ -78,9 +78,16 @@ def _contents(channels: Iterable[tuple[str, Any]], schemas: Iterable[str]) -> st
     return f'<nav aria-label="Contents">\n<ul>\n{items}\n</ul>\n</nav>'
 
 
+def _values(parameter: Mapping[str, Any]) -> str:
+    if "enum" in parameter:
+        return _codes(parameter["enum"])
+    description: str = parameter["description"]
+    return _text(description[0].lower() + description[1:].removesuffix("."))
+
+
 def _section(name: str, channel: Mapping[str, Any], message: Mapping[str, Any]) -> str:
     parameters = "".join(
-        f"<p><code>{{{_text(each)}}}</code> is {_codes(known['enum'])}.</p>"
+        f"<p><code>{{{_text(each)}}}</code> is {_values(known)}.</p>"
         for each, known in channel.get("parameters", {}).items()
     )
     example = json.dumps(message["examples"][0]["payload"], indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-// Publish one message and hear what becomes of it; written from asyncapi.json alone.
+// Publish one message and hear what becomes of it; written from asyncapi.yaml alone.
 //
 //     npm install amqplib
 //     AMQP_URL=amqp://shop:…@localhost:5672/%2F node send.mjs ACCOUNT PHONE TEXT
@@ -30,7 +30,7 @@ await channel.consume(`hantar.events.${user}`, async (delivery) => {
 
 channel.publish(
   "hantar.commands",
-  "message.send",
+  `message.send.${user}`,
   Buffer.from(JSON.stringify({ account: Number(account), phone, body })),
   { messageId, userId: user, type: "hantar.message.send.v1", contentType: "application/json", persistent: true, mandatory: true },
 );

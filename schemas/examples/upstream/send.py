@@ -1,4 +1,4 @@
-"""Publish one message and hear what becomes of it; written from asyncapi.json alone.
+"""Publish one message and hear what becomes of it; written from asyncapi.yaml alone.
 
 pip install pika
 AMQP_URL=amqp://shop:…@localhost:5672/%2F python send.py ACCOUNT PHONE TEXT
@@ -23,7 +23,7 @@ def main(account: int, phone: str, text: str) -> None:
         channel.confirm_delivery()  # what the broker has not confirmed is published again
         channel.basic_publish(
             "hantar.commands",
-            "message.send",
+            f"message.send.{user}",
             json.dumps({"account": account, "phone": phone, "body": text}),
             pika.BasicProperties(
                 message_id=message_id,

@@ -31,7 +31,8 @@ async def test_it_tells_every_command_and_every_event_and_asks_nobody_else(
     assert urlsplit(page.url).path == EVENTS_PAGE_PATH
     for channel in (*COMMANDS, *EVENTS):
         section = page.locator(f"section#{channel.name}")
-        await expect(section.locator("h3")).to_have_text(f"Routing key {channel.key}")
+        key = channel.key if channel in EVENTS else f"{channel.key}.{{user}}"
+        await expect(section.locator("h3")).to_have_text(f"Routing key {key}")
         await expect(section).to_contain_text(channel.type)
     for name in document()["components"]["schemas"]:
         await expect(page.locator(f"section#{name} h3")).to_have_text(name)
