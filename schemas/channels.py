@@ -10,6 +10,7 @@ import msgspec
 
 from schemas import commands, upstream
 from schemas.campaigns import CampaignEvent, CampaignStatus, Counts
+from schemas.problems import invalid
 from schemas.upstream import (
     BulkCommand,
     CampaignCommand,
@@ -28,6 +29,7 @@ from schemas.upstream import (
 _AT = "2026-11-25T08:00:00.000Z"
 _PHONE = "+60123456789"
 _COMMAND = "order-1001"
+_REFUSED = invalid("phone", "The phone is not a Malaysian number.", code="invalid_phone")
 
 Body = type[msgspec.Struct]
 
@@ -121,16 +123,7 @@ EVENTS = (
         CommandRejected(
             account=1,
             command=_COMMAND,
-            problem=ProblemDocument(
-                type="about:blank",
-                title="Unprocessable Content",
-                status=422,
-                detail="Not a Malaysian number that WhatsApp messages can go to.",
-                code="invalid_phone",
-                request_id=_COMMAND,
-                message="Not a Malaysian number that WhatsApp messages can go to.",
-                errors={"phone": ["Not a Malaysian number that WhatsApp messages can go to."]},
-            ),
+            problem=msgspec.convert(_REFUSED.document(_COMMAND), ProblemDocument),
         ),
         answers=True,
     ),
@@ -211,3 +204,6 @@ EVENTS = (
         ContactOptedOut(account=1, contact_id=1, phone=_PHONE, at=_AT),
     ),
 )
+
+#: The types of the events that an account's webhooks may get: all but the answers to commands.
+WEBHOOK_TYPES = tuple(key for channel in EVENTS if not channel.answers for key in channel.keys)

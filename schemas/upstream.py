@@ -56,7 +56,7 @@ class QueuedItem(msgspec.Struct):
 
 
 class RejectedItem(msgspec.Struct):
-    """An item that was refused; `phone` as it was given."""
+    """An item that was refused; `phone` as it was given, or in E.164 where it was sound."""
 
     index: int
     phone: str | None

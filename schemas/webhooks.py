@@ -7,17 +7,18 @@ from typing import Annotated, Literal
 import msgspec
 
 from schemas.api import Instant
+from schemas.channels import WEBHOOK_TYPES
 from schemas.resources import instant
 from schemas.shapes import Row, Time
 from service.core.times import rfc3339
 
-#: What an endpoint may ask for: everything, a kind, or one type.
-EventType = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^(\*|(message|campaign|device|contact)\.(\*|[a-z_]+))(?!\n)$", max_length=64
-    ),
-]
+#: What an endpoint may ask for: everything, all of a kind, or one type.
+EVENT_TYPES = (
+    "*",
+    *(f"{kind}.*" for kind in dict.fromkeys(each.partition(".")[0] for each in WEBHOOK_TYPES)),
+    *WEBHOOK_TYPES,
+)
+EventType = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(EVENT_TYPES)})]
 Url = Annotated[str, msgspec.Meta(max_length=2048)]
 LONGEST_OVERLAP_SECONDS = 7 * 86_400
 

@@ -33,7 +33,8 @@ that were written before there were others.
 Every command is answered by `command.accepted` or `command.rejected`, whose `correlation_id` is the
 command's `message_id`. The answer is an event; with `reply_to` set to `amq.rabbitmq.reply-to` it
 also comes back at once on that pseudo queue. What is no command at all (another `type`, no JSON, no
-`message_id`, an account that is not yours) gets no answer: it is kept aside for the operator.
+`message_id`, no account) gets no answer: it is kept aside for the operator. So is a command for an
+account that is not yours; its `command.rejected`, `forbidden`, goes to `reply_to` alone.
 
 Consume your queue with acknowledgements. An event comes at least once, and a repetition has the
 same `message_id` property. Of each message `seq` begins at 1 and rises by one: the event with the

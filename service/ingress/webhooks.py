@@ -197,12 +197,14 @@ class WebhookEndpoints:
     async def _wanted(self, values: dict[str, Any]) -> Wanted:
         """The checked fields; raises the 422 Problem."""
         checks.name(values.get("description"), "description", _DESCRIPTION_LIMIT_CHARS)
-        url = values.get("url")
+        url, events = values.get("url"), values.get("events")
+        if not set(events or ()) <= set(schema.EVENT_TYPES):
+            raise invalid("events", f"Must be of {', '.join(schema.EVENT_TYPES)}.")
         if url is not None:
             await self._check_url(url)
         return Wanted(
             url=url,
-            events=values.get("events"),
+            events=events,
             description=values.get("description"),
             set_description="description" in values,
             is_active=values.get("is_active"),
@@ -212,7 +214,9 @@ class WebhookEndpoints:
         try:
             url = URL(text)
             host = url.host
-        except ValueError:
+        except ValueError as error:
+            if "port" in str(error).lower():
+                raise invalid("url", "Its port must be a number up to 65535.") from None
             host = None
         if not host or "\0" in text or url.scheme not in ("https", "http"):
             raise invalid("url", "Must be an https URL.")

@@ -49,6 +49,27 @@ async def test_an_address_that_is_not_public_is_refused(hantar: Hantar, url: str
     assert (await hantar.get("/webhook-endpoints", account)).json["data"] == []
 
 
+async def test_a_port_that_is_none_and_events_that_never_come_are_refused(hantar: Hantar) -> None:
+    account = await hantar.account()
+    good = {"url": "http://127.0.0.1:1/", "events": ["message.*", "message.read", "contact.*"]}
+    made = await hantar.post("/webhook-endpoints", account, good)
+    assert made.status == 201, made.json
+    path = f"/api/v1/webhook-endpoints/{made.json['data']['id']}"
+    for changes, field, sentence in (
+        ({"url": "https://example.com:99999/"}, "url", "port must be a number"),
+        ({"events": ["message.queued"]}, "events", "message.unconfirmed, message.sent"),
+        ({"events": ["*", "message.nonsense"]}, "events", "device.state"),
+        ({"events": ["command.accepted"]}, "events", "contact.opted_out"),
+        ({"events": ["message.*\n"]}, "events", "campaign.*"),
+    ):
+        for method, url in (("POST", "/api/v1/webhook-endpoints"), ("PATCH", path)):
+            answer = await hantar.call(method, url, account, json=good | changes)
+            assert answer.status == 422, answer.json
+            assert sentence in answer.json["errors"][field][0]
+    [kept] = (await hantar.get("/webhook-endpoints", account)).json["data"]
+    assert kept["events"] == good["events"]
+
+
 async def test_an_address_that_turned_private_is_not_called(
     hantar: Hantar, receiver: Receiver
 ) -> None:

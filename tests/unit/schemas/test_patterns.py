@@ -16,7 +16,6 @@ from drivers.registry import KINDS
 from schemas.devices import QuietHours
 from schemas.media import Media
 from schemas.templates import MetaTwin
-from schemas.webhooks import EndpointBody
 from tests.schemas import OPENAPI
 
 
@@ -53,7 +52,6 @@ def test_what_fits_a_pattern_has_no_further_line(fitting: tuple[str, str]) -> No
 @pytest.mark.parametrize(
     ("kind", "body", "field"),
     [
-        (EndpointBody, {"url": "https://example.com", "events": "message.*"}, "events"),
         (QuietHours, {"start": "22:00", "end": "08:00"}, "start"),
         (
             QuietHours,
@@ -68,10 +66,6 @@ def test_what_fits_a_pattern_has_no_further_line(fitting: tuple[str, str]) -> No
 def test_a_line_feed_behind_a_value_is_refused(
     kind: type[msgspec.Struct], body: dict[str, Any], field: str
 ) -> None:
-    def decode(value: Any) -> None:
-        wanted = [value] if field == "events" else value
-        msgspec.convert(body | {field: wanted}, kind)
-
-    decode(body[field])
+    msgspec.convert(body, kind)
     with pytest.raises(msgspec.ValidationError, match=rf"\$\.{field}"):
-        decode(body[field] + "\n")
+        msgspec.convert(body | {field: body[field] + "\n"}, kind)
