@@ -45,7 +45,12 @@ _TOKEN = Parameter("token", "The token in the mail.")
 _VERIFIED = Verification(True, "The e-mail address is verified. You can close this page.")
 _ALREADY = Verification(True, "The e-mail address was verified before. You can close this page.")
 _GOOD_LINK = Verification(False, "The link is good; open it to verify the e-mail address.")
-_SENT = Verification(False, "A mail with a link is on its way.")
+#: Whether the address has got that many is nobody's business who may not read its mails.
+_SENT = Verification(
+    False,
+    "A mail with a link is sent, unless its address has been sent "
+    f"{mails.DAILY_OF_ADDRESS} within a day.",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,24 @@ async def test_nobody_is_flooded_with_mails(hantar: Hantar, mails: MailServer, p
     assert {answer.status for answer in answers} == {201}
     noted = "SELECT count(*) FROM mails m JOIN accounts a ON a.id = account_id WHERE email = $1"
     assert await pool.fetchval(noted, "victim@example.com") == 10
+    without = (
+        "SELECT id FROM accounts a WHERE email = $1"
+        " AND {} EXISTS (SELECT FROM mails WHERE account_id = a.id)"
+    )
+    ids = [
+        await pool.fetchval(without.format(negated), "victim@example.com")
+        for negated in ("NOT", "")
+    ]
+    none, one = (next(c for c in map(caller, answers) if c.id == id_) for id_ in ids)
+    answer = await hantar.call("POST", "/api/v1/verify-email/resend", none)
+    assert answer.status == 202
+    assert await pool.fetchval(noted, "victim@example.com") == 10
+    # What is said is as true of an address that does get one.
+    await pool.execute("UPDATE mails SET created_at = created_at - interval '25 hours'")
+    sent = await hantar.call("POST", "/api/v1/verify-email/resend", one)
+    assert (sent.status, sent.json) == (202, answer.json)
+    assert "is on its way" not in answer.json["data"]["detail"]
+    assert await pool.fetchval(noted, "victim@example.com") == 11
 
 
 async def test_an_account_may_ask_for_another_mail_now_and_then(
