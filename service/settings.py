@@ -31,6 +31,8 @@ ROLES = ("ingress", "intake", "dispatcher", "recorder")
 _PREFIX = "HANTAR_"
 #: What `.hantar/demo.env` holds for scripts that call the API, and where tests keep downloads.
 _OF_CLIENTS = {"URL", "API_KEY", "CACHE_DIR"}
+#: What the bridge of linked devices reads.
+_OF_BRIDGE = "BRIDGE_"
 
 _SCHEMES = {"database_url": ("postgresql", "postgres"), "amqp_url": ("amqp", "amqps")}
 
@@ -43,7 +45,11 @@ class Settings(BaseSettings):
     """Read once at start, frozen; each field is `HANTAR_<NAME>` in the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        allow_inf_nan=False,
     )
 
     database_url: SecretStr | None = Field(
@@ -320,7 +326,7 @@ def misspelt(names: Iterable[str] | None = None) -> list[str]:
     sentences = []
     for name in sorted(os.environ if names is None else names):
         prefix, bare = name[: len(_PREFIX)].upper(), name[len(_PREFIX) :].upper()
-        if prefix != _PREFIX or bare in known or bare in _OF_CLIENTS:
+        if prefix != _PREFIX or bare in known or bare in _OF_CLIENTS or bare.startswith(_OF_BRIDGE):
             continue
         near = get_close_matches(bare, known, n=1)
         meant = f"; is {_PREFIX}{near[0]} meant?" if near else ""

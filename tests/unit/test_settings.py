@@ -49,6 +49,8 @@ def test_with_servers_it_is_not_embedded(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"HANTAR_SHARDS": "many"}, "HANTAR_SHARDS: .*integer"),
         ({"HANTAR_LEASE_SECONDS": "0.1"}, "HANTAR_LEASE_SECONDS: "),
         ({"HANTAR_DOUBT_SECONDS": "0"}, "HANTAR_DOUBT_SECONDS: "),
+        ({"HANTAR_DOUBT_SECONDS": "inf"}, "HANTAR_DOUBT_SECONDS: .*finite"),
+        ({"HANTAR_UNPOINTED_SECONDS": "Infinity"}, "HANTAR_UNPOINTED_SECONDS: .*finite"),
         ({"HANTAR_POOL_SIZE": "4"}, "HANTAR_POOL_SIZE: "),
         ({"HANTAR_LOG_LEVEL": "loud"}, "HANTAR_LOG_LEVEL: .*'debug'"),
         ({"HANTAR_RATE_PER_SECOND": "nan"}, "HANTAR_RATE_PER_SECOND: "),
@@ -129,6 +131,7 @@ def test_a_misspelt_setting_is_told_with_the_one_that_is_near() -> None:
         "hantar_shard is no setting and does nothing; is HANTAR_SHARDS meant?",
     ]
     assert misspelt(["HANTAR_LISTEN", "hantar_listen", "HANTAR_URL", "HANTAR_API_KEY"]) == []
+    assert misspelt(["HANTAR_BRIDGE_FOLDER", "HANTAR_BRIDGE_LISTEN"]) == []
 
 
 def test_origins_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
