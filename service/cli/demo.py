@@ -24,10 +24,11 @@ PER_SECOND = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """How to reach the demo account."""
+    """How to reach the demo account, and what it has left."""
 
     url: str
     key: str
+    balance: int
 
 
 async def prepare_demo(dsn: str, demo_file: Path, url: str, *, shards: int) -> Demo:
@@ -42,9 +43,11 @@ async def prepare_demo(dsn: str, demo_file: Path, url: str, *, shards: int) -> D
                 await accounts.create_key(
                     connection, account_id, name="demo", key_hash=key_hash(key), expires_at=None
                 )
+            credit = await accounts.credit(connection, account_id)
+            assert credit is not None, "the account is there"
     finally:
         await pool.close()
-    return Demo(url, key)
+    return Demo(url, key, credit["balance"])
 
 
 async def demo_account(connection: Connection, shards: int) -> int:
@@ -94,7 +97,7 @@ def print_demo(demo: Demo, demo_file: Path, addresses: Addresses) -> None:
         f"""
 Hantar is running at {demo.url} (metrics: {addresses.ops}/metrics). Ctrl-C stops it.
 The database is private to this machine's user, on a loopback port with a password.
-Demo account: {CREDITS:,} credits, two simulated devices of {PER_SECOND:.0f} messages a second.
+Demo account: {demo.balance:,} credits, two simulated devices of {PER_SECOND:.0f} messages a second.
 Address and key are in {demo_file}. Read and try the API at {demo.url}/docs
 
 Send one message:

@@ -22,6 +22,8 @@ from service.store.pool import Pool
 WINDOW_SECONDS = 5.0
 #: Rows shown; the ones with most to do come first.
 DEVICES = 25
+#: What is printed for a file or a pipe is so wide, as numbers that are cut tell lies.
+LEAST_WIDTH = 160
 _COLOURS = {"ready": "green", "throttled": "yellow", "paused": "yellow", "error": "red"}
 
 
@@ -60,6 +62,7 @@ async def _watch(every_seconds: float, once: bool) -> None:
     console = Console()
     try:
         if once:
+            console.width = max(console.width, LEAST_WIDTH)
             console.print(draw(await look(pool)))
             return
         with Live(console=console, screen=True, auto_refresh=False) as live:

@@ -72,6 +72,7 @@ def is_running(pid: int) -> bool:
 async def test_what_it_prints_works_and_a_restart_keeps_everything(processes: Processes) -> None:
     first = await start(processes)
     assert first.url in first.printed
+    assert f"Demo account: {CREDITS:,} credits" in first.printed
     assert (first.data / "demo.env").stat().st_mode & 0o777 == 0o600
     send, bulk, count = PRINTED_COMMAND.findall(first.printed)
     status, sent = await shell(send, processes.folder)
@@ -88,6 +89,7 @@ async def test_what_it_prints_works_and_a_restart_keeps_everything(processes: Pr
 
     again = await start(processes)
     assert again.key == first.key
+    assert f"Demo account: {CREDITS - VALID - 1:,} credits" in again.printed
     assert await again.total("delivered") == VALID + 1
     async with again.database() as connection:
         assert await connection.fetchval("SELECT balance FROM accounts") == CREDITS - VALID - 1

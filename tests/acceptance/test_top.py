@@ -33,7 +33,7 @@ async def test_it_shows_what_devices_do_and_what_waits(
         "HANTAR_DATABASE_URL": dsn,
         "HANTAR_AMQP_URL": "amqp://hantar@127.0.0.1:1/",
         "HANTAR_SHARDS": str(SHARDS),
-        "COLUMNS": "200",
+        "COLUMNS": "80",
     }
     done = await processes.do("top", "--once")
     assert done.code == 0, done
