@@ -35,9 +35,10 @@ class _Instant(click.ParamType[datetime]):
             return value
         try:
             at = datetime.fromisoformat(str(value))
-        except ValueError:
+            at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             self.fail("must look like 2026-11-25T08:00:00Z", param, ctx)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return at
 
 
 @click.group()

@@ -42,9 +42,9 @@ class _Instant(click.ParamType[datetime]):
     ) -> datetime:
         try:
             at = datetime.fromisoformat(str(value))
-        except ValueError:
+            at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             self.fail("must look like 2027-01-31T08:00:00Z", param, ctx)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
         if at <= datetime.now(UTC):
             self.fail("must lie ahead", param, ctx)
         return at

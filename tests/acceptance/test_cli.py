@@ -253,6 +253,8 @@ async def test_an_email_has_one_account(hantar: Processes) -> None:
         "device add --account 1 --name d --driver simulator --per-second nan",
         "device add --account 1 --name d --driver simulator --per-second 0",
         "key create --account 1 --name k --expires-at tomorrow",
+        "key create --account 1 --name k --expires-at 9999-12-31T23:59:59-01:00",
+        "events replay --account 1 --since 0001-01-01T00:00:00+01:00",
         "run --roles cook",
         "run --listen 8080",
     ],
