@@ -35,11 +35,12 @@ def program(name: str) -> str:
     return shutil.which(name) or str(unpack(PROMETHEUS, cache_folder()) / "usr/bin" / name)
 
 
-def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it among the rules, for a bounded time."""
+def promtool(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run it among the rules and on what is given, for a bounded time."""
     return subprocess.run(
         [program("promtool"), *arguments],
         cwd=RULES,
+        input=given,
         capture_output=True,
         text=True,
         timeout=PROMTOOL_SECONDS,

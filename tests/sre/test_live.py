@@ -11,7 +11,14 @@ from tests.declared import undeclared
 from tests.servers.rabbitmq import RabbitNode
 from tests.sre.boards import queries
 from tests.sre.load import calling, everything, listening
-from tests.sre.prometheus import RULE_FILES, Prometheus, expressions, running_prometheus, scaled
+from tests.sre.prometheus import (
+    RULE_FILES,
+    Prometheus,
+    expressions,
+    promtool,
+    running_prometheus,
+    scaled,
+)
 from tests.sre.quiet import is_absent, is_quiet, quiet_queries
 from tests.sre.report import verified
 
@@ -49,6 +56,8 @@ async def test_every_query_shows_what_its_legend_says(
         assert await prometheus.rule_faults() == {}
         exported = await prometheus.series()
         assert undeclared(exported) == []
+        for address in ops:
+            await _is_well_named(prometheus, address)
     assert not missing, "\n".join(f"{where}: {why}" for where, why in missing.items())
     of_panels = list(queries())
     panels = {query.panel for query in of_panels}
@@ -58,8 +67,17 @@ async def test_every_query_shows_what_its_legend_says(
         "asked of a Prometheus beside load",
         f"- of these queries {len(quiet_queries())} may be zero then, and are provoked; all others "
         "had figures, and the labels of their legends",
-        f"- {len(exported)} series of ours: no label has a value that was not declared",
+        f"- {len(exported)} series of ours: no label has a value that was not declared, "
+        "and promtool check metrics finds nothing",
     )
+
+
+async def _is_well_named(prometheus: Prometheus, ops: str) -> None:
+    """What a process exports is as promtool wants names, helps and units."""
+    async with prometheus.http.get(f"http://{ops}/metrics") as answer:
+        exported = await answer.text()
+    checked = await asyncio.to_thread(promtool, "check", "metrics", given=exported)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 async def _missing(prometheus: Prometheus) -> dict[str, str]:
