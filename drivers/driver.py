@@ -79,6 +79,8 @@ class Failed:
     scope: Scope = Scope.MESSAGE
     #: for so long the driver can tell without a call that this recipient is refused
     known_seconds: float | None = None
+    #: that is so for marketing alone, of which the message's template was some
+    marketing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Rule:
     counts: bool = False
     #: whether the device's rate is cut
     slows: bool = False
+    #: whether the recipient is refused marketing alone
+    marketing: bool = False
 
     @property
     def known_seconds(self) -> float | None:
@@ -128,7 +132,8 @@ class Rule:
     def outcome(self, note: str = "") -> Retry | Failed:
         """The decision on a message that met it; the note goes behind the sentence."""
         if self.action is Action.FAIL:
-            return Failed(self.name, f"{self.sentence}{note}", self.scope, self.known_seconds)
+            sentence = f"{self.sentence}{note}"
+            return Failed(self.name, sentence, self.scope, self.known_seconds, self.marketing)
         return Retry(
             self.name,
             self.after_seconds,
@@ -166,6 +171,8 @@ class Holds:
     scope: Scope
     seconds: float | None
     refused: bool = False
+    #: refused marketing alone
+    marketing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

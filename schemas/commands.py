@@ -41,7 +41,7 @@ class CallbackItem(msgspec.Struct, omit_defaults=True):
     error_code: str | None = None
     error_detail: str | None = None
     #: what else it concerns: a recipient, a template, a device, a credential or an account; or
-    #: `refused`, the recipient alone
+    #: `refused` or `no_marketing`, the recipient alone
     scope: str | None = None
     #: for so long; None: until somebody resumes it
     hold_seconds: float | None = None

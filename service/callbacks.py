@@ -31,7 +31,7 @@ from schemas.commands import (
 )
 from service.bus.bus import Bus, Outgoing, PublishFailed
 from service.bus.topology import CALLBACKS
-from service.core.lifecycle import REFUSED
+from service.core.lifecycle import NO_MARKETING, REFUSED
 from service.store.group_commit import Closed, GroupCommit
 from service.telemetry import tracing
 
@@ -129,7 +129,9 @@ def _as(kind: type[_Item], item: object) -> _Item:
 
 
 def _scope(holds: Holds) -> str:
-    return REFUSED if holds.refused else holds.scope.value
+    if holds.refused:
+        return NO_MARKETING if holds.marketing else REFUSED
+    return holds.scope.value
 
 
 def _status(item: Callback) -> CallbackItem:

@@ -32,6 +32,10 @@ def _fail(
     return Rule(name, scope, Action.FAIL, sentence, known_seconds)
 
 
+def _no_marketing(name: str, known_seconds: float, sentence: str) -> Rule:
+    return Rule(name, _R, Action.FAIL, sentence, known_seconds, marketing=True)
+
+
 _TOKEN = _pause(
     "token_refused",
     _C,
@@ -115,12 +119,16 @@ RULES: dict[int, Rule] = {
         4 * _HOUR,
         "Too many people blocked or reported the number; Meta restricts it for now.",
     ),
-    131049: _fail(
+    # Meta's support pages: the same again within 24 hours is refused as well, and held against
+    # whoever sends it.
+    131049: _no_marketing(
         "marketing_withheld",
+        _DAY,
         "Meta withholds marketing from this person for now, so as not to weary them.",
-        _R,
     ),
-    131050: _fail("marketing_stopped", "The person has stopped marketing of this business.", _R),
+    131050: _no_marketing(
+        "marketing_stopped", 30 * _DAY, "The person has stopped marketing of this business."
+    ),
     131051: _fail("unsupported_type", "Meta does not take this type of message."),
     131052: _retry("media_not_fetched", "Meta could not fetch the media of a message."),
     131053: _retry("media_not_taken", "Meta could not fetch or take the media of the message."),

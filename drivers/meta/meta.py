@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -15,7 +15,7 @@ from drivers.meta.calls import CONNECTIONS_LIMIT, Calls
 from drivers.meta.errors import rule_of
 from drivers.meta.marks import mark
 from drivers.meta.payloads import Choice, choose, payload
-from drivers.meta.persons import known
+from drivers.meta.persons import Person, known, marketing
 from drivers.meta.standings import Named, Standings, blocked
 from drivers.meta.streaks import Streaks
 
@@ -61,7 +61,7 @@ class Meta:
             send.message_id: choose(send, persons[send.phone].window_open if hears else None)
             for send in batch
         }
-        blocked = await self._blocked(device_id, choices.values())
+        refused = await self._refused(device_id, batch, choices, persons)
         if self._closing:
             return  # perhaps meanwhile: its sessions are closed, and nothing was begun
         calls = self._calls_of(token)
@@ -69,8 +69,7 @@ class Meta:
         tasks = []
         for send in batch:
             choice = choices[send.message_id]
-            code = blocked.get(choice.named) if choice.named else choice.refused
-            code = persons[send.phone].refused or code
+            code = refused.get(send.message_id)
             if code is not None:
                 _refuse(send, report, code)
             else:
@@ -92,9 +91,30 @@ class Meta:
             calls = self._calls[token] = Calls(self._base_url, token)
         return calls
 
-    async def _blocked(self, device_id: int, choices: Iterable[Choice]) -> dict[Named, int]:
-        named = {choice.named for choice in choices if choice.named is not None}
-        return await blocked(self._host.pool, device_id, sorted(named)) if named else {}
+    async def _refused(
+        self,
+        device_id: int,
+        batch: Sequence[Send],
+        choices: Mapping[int, Choice],
+        persons: Mapping[str, Person],
+    ) -> dict[int, int]:
+        """By message the code for which Meta would refuse it."""
+        pool = self._host.pool
+        named = {choice.named for choice in choices.values() if choice.named is not None}
+        stopped = await blocked(pool, device_id, sorted(named)) if named else {}
+        wary = named and any(person.no_marketing for person in persons.values())
+        names = sorted({name for name, _ in named})
+        advertising = await marketing(pool, device_id, names) if wary else set()
+        found = {}
+        for send in batch:
+            choice, person = choices[send.message_id], persons[send.phone]
+            code = person.refused or choice.refused
+            if choice.named is not None:
+                withheld = person.no_marketing if choice.named[0] in advertising else None
+                code = code or withheld or stopped.get(choice.named)
+            if code is not None:
+                found[send.message_id] = code
+        return found
 
     async def _send_one(
         self,

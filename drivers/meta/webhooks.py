@@ -71,7 +71,7 @@ def _holds(rule: Rule) -> Holds | None:
     if rule.action is Action.HOLD:
         return Holds(rule.scope, rule.after_seconds)
     if rule.known_seconds is not None:
-        return Holds(rule.scope, rule.known_seconds, refused=True)
+        return Holds(rule.scope, rule.known_seconds, refused=True, marketing=rule.marketing)
     if rule.action is Action.FAIL and rule.scope is not Scope.TEMPLATE:
         return None
     return Holds(rule.scope, None)

@@ -34,13 +34,15 @@ _SENT_OR_BETTER = frozenset({Status.SENT, Status.DELIVERED, Status.READ})
 
 #: The scope of a hold that keeps nothing waiting: it is known that the recipient is refused.
 REFUSED = "refused"
+#: The same for marketing alone, of which the template of the message is some.
+NO_MARKETING = "no_marketing"
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What else has to wait, as an answer concerned more than its message."""
 
-    #: recipient, template, device, credential or account; or REFUSED
+    #: recipient, template, device, credential or account; or REFUSED or NO_MARKETING
     scope: str
     #: None: until somebody resumes the devices, or with a template the campaign
     until: datetime | None

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 
 from drivers.driver import Driver, Failed, Outcome, Retry, Scope, Send, Sent, Unconfirmed
 from service import failpoints
-from service.core.lifecycle import LONGEST_TEXT_CHARS, REFUSED, Change, Hold, Status
+from service.core.lifecycle import LONGEST_TEXT_CHARS, NO_MARKETING, REFUSED, Change, Hold, Status
 from service.core.pacing import Pacer
 from service.core.retry import GiveUp, decide
 from service.core.text import storable
@@ -202,7 +202,8 @@ def _hold_after(failed: Failed, now: datetime) -> Hold | None:
     if failed.scope is Scope.TEMPLATE:
         return Hold(failed.scope, None, _clean(failed.code))
     if failed.known_seconds is not None:
-        return Hold(REFUSED, now + timedelta(seconds=failed.known_seconds), _clean(failed.code))
+        scope = NO_MARKETING if failed.marketing else REFUSED
+        return Hold(scope, now + timedelta(seconds=failed.known_seconds), _clean(failed.code))
     return None
 
 

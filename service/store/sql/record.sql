@@ -132,19 +132,24 @@ RETURNING id
 -- name: hold
 -- Let wait what is in the scope of these messages' answers: a recipient or a template of a device,
 -- a device, those of one credential, or an account. What ends later stays as it is. That a
--- recipient is refused holds nothing; drivers ask for it before they call.
+-- recipient is refused, or a template of the provider's marketing, holds nothing; drivers ask for it
+-- before they call.
 WITH wanted AS MATERIALIZED (
     SELECT m.account_id, m.device_id, n.scope, n.until, n.code,
+        CASE WHEN n.scope = 'no_marketing' THEN 'marketing:' || (m.options #>> '{meta,name}')
+        END AS marketing,
         CASE n.scope WHEN 'recipient' THEN m.phone
             WHEN 'refused' THEN 'refused:' || m.phone
+            WHEN 'no_marketing' THEN 'refused:' || m.phone
             WHEN 'template' THEN 'template:' || m.template_id END AS name
     FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[])
         AS n (id, scope, until, code)
     JOIN messages m ON m.id = ANY(array_append('{}', n.id))
 ), narrow AS (
     INSERT INTO holds AS h (device_id, name, hold_until, code)
-    SELECT device_id, name, max(until), max(code) FROM wanted
-    WHERE name IS NOT NULL GROUP BY device_id, name ORDER BY device_id, name
+    SELECT w.device_id, n.name, max(w.until), max(w.code)
+    FROM wanted w CROSS JOIN LATERAL (VALUES (w.name), (w.marketing)) n (name)
+    WHERE n.name IS NOT NULL GROUP BY w.device_id, n.name ORDER BY w.device_id, n.name
     ON CONFLICT (device_id, name) DO UPDATE SET
         hold_until = GREATEST(h.hold_until, EXCLUDED.hold_until), code = EXCLUDED.code
 ), of_devices AS (

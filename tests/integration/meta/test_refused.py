@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.integration.meta.business import PHONE, hear
-from tests.integration.meta.test_content import STRANGER
+from tests.integration.meta.test_content import STRANGER, template, twin
 from tests.servers.cloud_api import Behaviour, CloudApi, Number
 from tests.system import Account, Hantar, eventually
 
@@ -59,7 +61,37 @@ async def test_who_writes_or_gets_a_message_after_all_is_called_again(
 async def test_a_refusal_of_another_kind_is_not_remembered(
     hantar: Hantar, account: Account, cloud: CloudApi
 ) -> None:
-    cloud.behaviours[PHONE] = Behaviour(error=(400, 131050), errors=1)
+    cloud.behaviours[PHONE] = Behaviour(error=(400, 130472), errors=1)
     await send(hantar, account, "failed")
     await send(hantar, account, "delivered")
     assert len(cloud.journal) == 2
+
+
+@pytest.mark.parametrize("code", [131049, 131050])
+@pytest.mark.parametrize("told", ["in the answer", "later"])
+async def test_who_gets_no_marketing_gets_all_else(
+    hantar: Hantar, account: Account, cloud: CloudApi, number: Number, code: int, told: str
+) -> None:
+    number.templates["otp", "ms"] = 1
+    offer = await template(hantar, account, meta=twin(fallback=False))
+    otp = await template(hantar, account, name="Otp", meta=twin(name="otp", fallback=False))
+    cloud.behaviours[PHONE] = Behaviour(error=(400, code))
+    if told == "later":
+        cloud.behaviours[PHONE] = Behaviour(statuses=("sent", "failed"), failure=code)
+
+    async def by_template(id_: int, end: str, phone: str = PHONE) -> Any:
+        body = {"phone": phone, "template_id": id_}
+        answer = await hantar.post("/messages/send", account, body)
+        return await hantar.until(account, answer.json["data"]["id"], end)
+
+    first = await by_template(offer, "failed")
+    cloud.behaviours[PHONE] = Behaviour()
+    again = await by_template(offer, "failed")
+    assert len(cloud.journal) == 1
+    assert again["error"] == first["error"]
+    await by_template(otp, "delivered")
+    await send(hantar, account, "delivered")
+    await by_template(offer, "delivered", STRANGER)
+    await hantar.pool.execute("UPDATE holds SET hold_until = now()")
+    await by_template(offer, "delivered")
+    assert await hantar.drifting() == []
