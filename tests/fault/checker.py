@@ -292,10 +292,16 @@ def _events(report: Report, evidence: Evidence, rows: Mapping[int, Line]) -> Non
 
 
 def _fence(report: Report, evidence: Evidence) -> None:
-    highest: dict[int, int] = defaultdict(int)
-    stale = []
-    for call in sorted(evidence.calls, key=lambda call: call["at"]):
-        if call["epoch"] < highest[call["device"]]:
-            stale.append((call["id"], call["epoch"], highest[call["device"]]))
-        highest[call["device"]] = max(highest[call["device"]], call["epoch"])
+    """A process that stands still between its last look and the write cannot know of an heir: only
+    who is called can refuse it, by the epoch. So the time of that look is what counts."""
+    since: dict[int, dict[int, float]] = defaultdict(dict)
+    for call in evidence.calls:
+        begun = since[call["device"]]
+        begun[call["epoch"]] = min(call["at"], begun.get(call["epoch"], call["at"]))
+    stale = [
+        (call["id"], call["epoch"], call["at"] - call["before"])
+        for call in evidence.calls
+        for epoch, at in since[call["device"]].items()
+        if epoch > call["epoch"] and at < call["before"]
+    ]
     report.found("fence: a call by a former owner", stale)
