@@ -283,8 +283,11 @@ def _events(report: Report, evidence: Evidence, rows: Mapping[int, Line]) -> Non
         elif told and told[-1] != row["status"] and row["status"] not in WAITING:
             missing.append((id_, told, row["status"]))
         ranks = [RANK.index(status) for status in told if status in RANK]
-        if row["resent"] and ranks[:2] == [RANK.index("unconfirmed")] * 2:
-            del ranks[0]  # in doubt once more, after the one more try
+        # In doubt once more, each time with another try: the one more that is allowed, or one after
+        # its dispatcher was heard of after all, and had not called.
+        doubts = ranks.count(RANK.index("unconfirmed"))
+        if set(ranks[:doubts]) == {RANK.index("unconfirmed")} and doubts <= row["attempt"]:
+            del ranks[1:doubts]
         if ranks != sorted(set(ranks)):
             backwards.append((id_, told))
     report.found("I5 status went back", backwards)
