@@ -110,6 +110,7 @@ lock: .venv/made-by ## Write the lock files anew; ARGS=--upgrade moves every pin
 	    --output-file requirements.lock pyproject.toml -
 	printf '%s\n' hatchling editables | $(COMPILE) --extra embedded --extra dev \
 	    --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml -
+	$(COMPILE) --output-file tests/bench/rivals/requirements.lock tests/bench/rivals/requirements.in
 
 clean: ## Remove what was installed and cached; the data in .hantar stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -6,7 +6,18 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.bench.job.figures import ROLES, SERVERS, Figures, cpu, field, ms, of, part
+from tests.bench.job.figures import (
+    ROLES,
+    SERVERS,
+    Figures,
+    cpu,
+    everything,
+    field,
+    ms,
+    of,
+    part,
+    ratio,
+)
 from tests.bench.job.targets import targets
 
 DRIVERS = ("simulator", "meta", "instant")
@@ -102,6 +113,58 @@ def _dispatchers(found: Figures) -> str:
     return table(["dispatchers", *found["dispatchers"]["busy"]], rows)
 
 
+def rivals(results: Figures) -> str:
+    """What `make bench ARGS=--rivals` found."""
+    if not (found := results["rivals"]):
+        return MISSING
+    on = found["machine"]
+    intro = (
+        f"{machine(found)} Medians of {on['rounds']} turns; {1000 * on['bulks']:,} messages a turn "
+        f"for Hantar, {on['messages']:,} for each of the others."
+    )
+    names = list(dict.fromkeys(each["driver"] for each in found["rounds"]))
+    rates = {name: [one["rate"] for one in found["rounds"] if one["driver"] == name]
+             for name in names}  # fmt: skip
+    rows = []
+    for name in names:
+        ours = name in DRIVERS
+        shown = [f"Hantar, `{name}`" if ours else name]
+        shown += [f"{of(found, name, lambda one: float(one['rate'])):,.0f}"]
+        shown += [f"{ratio(rates[name], rates['FastStream']):.2f}"]
+        for group in ((*ROLES, "worker", "enqueuer"), ("rabbitmq",), ("postgres",)):
+            shown += [f"{of(found, name, cpu(group)):.3f}"]
+        rows.append([*shown, f"{of(found, name, everything):.3f}"])
+    head = ["", "messages/s", "× FastStream", "Python CPU-ms", "RabbitMQ", "PostgreSQL",
+            "CPU-ms a message"]  # fmt: skip
+    return f"{intro}\n\n{table(head, rows)}\n\n![rivals](performance/rivals.svg)"
+
+
+def growth(results: Figures) -> str:
+    """What `make bench ARGS=--growth` found."""
+    if not (found := results["growth"]):
+        return MISSING
+    on = found["machine"]
+    rows = []
+    for kind, name in (("rows", "rows in `messages`"), ("backlog", "waiting on the device")):
+        for size, costs in found[kind].items():
+            small, large = (statistics.median(costs[each]) for each in ("small", "large"))
+            rows.append([f"{int(size):,} {name}", f"{small:.3f}", f"{large:.3f}",
+                         f"{ratio(costs['large'], costs['small']):.2f}"])  # fmt: skip
+    costs = table(["CPU-ms a message, all processes", "small", "grown", "grown / small"], rows)
+    sizes = found["memory_mib"]
+    memories = table(
+        ["MiB", *("at rest" if size == "0" else f"{int(size):,} waiting" for size in sizes)],
+        [[role, *(f"{sizes[size][role]:.0f}" for size in sizes)] for role in ROLES],
+    )
+    intro = f"{machine(found)} Medians of {on['rounds']} turns of {1000 * on['bulks']:,} messages."
+    return f"{intro}\n\n{costs}\n\n{memories}\n\n![growth](performance/growth.svg)"
+
+
 #: Kinds of runs, and what of them stands where in the page.
-KINDS = ("bench",)
-TABLES: dict[str, Callable[[Figures], str]] = {"bench": bench, "targets": targets}
+KINDS = ("bench", "rivals", "growth")
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "targets": targets,
+    "bench": bench,
+    "rivals": rivals,
+    "growth": growth,
+}

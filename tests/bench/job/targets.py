@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.bench.job.figures import ROLES, SERVERS, Figures, cpu, of, part, ratio
+from tests.bench.job.figures import ROLES, SERVERS, Figures, cpu, everything, of, part, ratio
 
 
 class Check(NamedTuple):
@@ -30,6 +30,8 @@ class Check(NamedTuple):
 def targets(results: Figures) -> str:
     """All of them, each out of one run."""
     checks = [*_bench(results["bench"])] if results["bench"] else []
+    checks += [*_rivals(results["rivals"])] if results["rivals"] else []
+    checks += [*_growth(results["growth"])] if results["growth"] else []
     rows = ["| target | | measured | |", "| --- | ---: | ---: | --- |"]
     return "\n".join([*rows, *(each.row for each in checks)])
 
@@ -57,3 +59,28 @@ def _bench(found: Figures) -> Iterator[Check]:
     rates = found["dispatchers"]["busy"]
     yield Check("two dispatchers / one, where they are the bottleneck (`busy`)",
                 ratio(rates["2"], rates["1"]), least=1.7)  # fmt: skip
+
+
+def _rivals(found: Figures) -> Iterator[Check]:
+    def rates(name: str) -> list[float]:
+        return [one["rate"] for one in found["rounds"] if one["driver"] == name]
+
+    def costs(name: str) -> list[float]:
+        return [everything(one) for one in found["rounds"] if one["driver"] == name]
+
+    yield Check("core (`simulator`): messages/s, in FastStream's",
+                ratio(rates("simulator"), rates("FastStream")), least=15)  # fmt: skip
+    yield Check("`meta`: messages/s, in FastStream's",
+                ratio(rates("meta"), rates("FastStream")), least=8)  # fmt: skip
+    yield Check("… CPU a message, in FastStream's",
+                ratio(costs("meta"), costs("FastStream")), most=0.125)  # fmt: skip
+
+
+def _growth(found: Figures) -> Iterator[Check]:
+    for kind, name in (("rows", "rows in `messages`"), ("backlog", "waiting on the device")):
+        size, costs = max(found[kind].items(), key=lambda each: int(each[0]))
+        yield Check(f"CPU a message with {int(size):,} {name} / with few",
+                    ratio(costs["large"], costs["small"]), most=1.15)  # fmt: skip
+    rest, *_, most = found["memory_mib"].values()
+    yield Check("memory of a role with the largest backlog, MiB over rest",
+                max(most[role] - rest[role] for role in rest), most=64)  # fmt: skip
