@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import sys
@@ -86,6 +87,7 @@ class Blocking:
         self._pool = psycopg_pool.ConnectionPool(
             DATABASE_URL, min_size=1, max_size=CONNECTIONS, kwargs={"autocommit": True}, open=True
         )
+        atexit.register(self._pool.close)
         self._http = urllib3.PoolManager(maxsize=CALLS, headers=HEADERS, timeout=CALL_SECONDS)
 
     def insert(self, count: int) -> list[Item]:
