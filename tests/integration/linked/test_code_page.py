@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 from playwright.async_api import Browser, Page
 
 from service.core.code_link import GOOD_SECONDS, code_link
+from service.ingress.code_page import STREAMS_LIMIT
 from service.store import accounts
 from tests.integration.linked.conftest import Fleet
 
@@ -98,3 +100,20 @@ async def test_a_link_is_good_for_its_time_and_its_device(fleet: Fleet, unlinked
     assert answer.status == 200
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert "no-store" in answer.headers["Cache-Control"]
+
+
+async def test_no_more_pages_are_open_than_there_is_room_for(fleet: Fleet, unlinked: int) -> None:
+    path = f"{await page_of(fleet, unlinked)}/events"
+    async with AsyncExitStack() as opened:
+        streams = [
+            await opened.enter_async_context(fleet.hantar.http.get(path))
+            for _ in range(STREAMS_LIMIT)
+        ]
+        assert {stream.status for stream in streams} == {200}
+        answer = await fleet.hantar.call("GET", path.removeprefix(fleet.hantar.api))
+        assert (answer.status, answer.json["code"]) == (503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        code = fleet.bridge.code(fleet.names.device(unlinked))
+        assert await fleet.bridge.scan(code, "+601155510001")
+        for stream in streams:
+            assert "linked" in await stream.text()

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from schemas.channels import COMMANDS, EVENTS, Channel
-from schemas.upstream import MessageStatus, StatusEvent
+from schemas.problems import CODES
+from schemas.upstream import REJECTED, MessageStatus, StatusEvent
 from service.bus.topology import COMMAND_LIMITS
 from service.ingress.asyncapi import document
 from service.intake.envelope import KINDS
@@ -93,3 +94,10 @@ def test_an_event_is_held_to_its_fields(change: dict[str, Any]) -> None:
 def test_a_field_more_is_found_as_well() -> None:
     example = msgspec.to_builtins(EVENTS[0].example) | {"more": 1}
     assert faults(wire(EVENTS[0], body=orjson.dumps(example))) != []
+
+
+def test_its_example_of_a_refusal_is_a_problem_of_the_api() -> None:
+    [channel] = [each for each in EVENTS if each.key == REJECTED]
+    problem = msgspec.to_builtins(channel.example.problem)
+    assert problem["type"] == f"urn:hantar:problem:{problem['code']}"
+    assert problem["status"] == CODES[problem["code"]]
