@@ -103,12 +103,12 @@ class Sweeps:
     async def _expire(self, since: datetime, until: datetime, at: datetime) -> bool:
         """Whether all of them were found."""
         ids = await sweeps.expired(self._pool, since=since, until=until)
-        await self._recorder.put(
-            [
+        if ids:
+            changes = [
                 Change(id_, 0, Status.EXPIRED, at, error_code="expired", error_detail=EXPIRED)
                 for id_ in ids
             ]
-        )
+            await self._recorder.put(changes)
         return len(ids) < sweeps.EXPIRED_LIMIT
 
     async def _answers(self) -> None:
