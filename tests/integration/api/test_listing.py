@@ -136,7 +136,7 @@ async def test_the_list_is_narrowed(hantar: Hantar, account: Account) -> None:
 async def test_every_status_finds_its_own(hantar: Hantar, account: Account) -> None:
     insert = """
         INSERT INTO messages (account_id, device_id, phone, body, status, credit, priority)
-        SELECT $1, $2, '+60123456789', 'x', s, 'settled', 2
+        SELECT $1, $2, '+60123456789', 'x', s, 'refunded', 2
         FROM unnest(enum_range(NULL::message_status)) s, generate_series(1, 2)
         WHERE s NOT IN ('scheduled', 'queued', 'sending') RETURNING id, status
     """
@@ -171,7 +171,7 @@ async def test_the_total_of_a_page_past_the_end(hantar: Hantar, account: Account
 async def test_the_total_is_capped_beyond_ten_thousand(hantar: Hantar, account: Account) -> None:
     insert = """
         INSERT INTO messages (account_id, device_id, phone, body, status, credit, priority)
-        SELECT $1, $2, '+60123456789', 'x', 'delivered', 'settled', 2 FROM generate_series(1, $3)
+        SELECT $1, $2, '+60123456789', 'x', 'delivered', 'refunded', 2 FROM generate_series(1, $3)
     """
     await hantar.pool.execute(insert, account.id, account.device_id, 10_000)
     meta = (await hantar.get("/messages?per_page=100", account)).json["meta"]

@@ -38,7 +38,7 @@ async def test_a_stream_that_ends_or_falls_silent_is_no_answer(calls: Calls, pat
     told: list[object] = []
 
     async def read() -> None:
-        async with calls.lines(path, silence_seconds=0.3) as lines:
+        async with calls.lines(path, silence_seconds=1.5) as lines:
             async for line in lines:
                 told.append(line)  # noqa: PERF401 - what was read before it ended is looked at
 
