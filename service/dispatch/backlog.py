@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from service.dispatch.packs import Entry, Key, Pack
 
 PRIORITIES = 3
-#: Commands of one priority that a lane keeps unacked; further ones are parked, so that a flood of
-#: single messages leaves the queue's hand free for the other devices of its shard.
-PACKS_LIMIT = 16
+URGENT = 0
+#: Commands of each priority that a lane keeps unacked, until their outcomes are written; further
+#: ones are parked, so that a flood of single messages leaves the queue's hand free for the other
+#: devices of its shard.
+PACKS_LIMITS = (64, 16, 16)
 #: So many messages in a row of one priority, then one of those below it: nobody starves. What
 #: waits at the head of its flow goes after this many turns of its flow, squared for `low`.
 RUN_LIMIT = 9
@@ -62,10 +64,10 @@ class Backlog:
         """Whether the command that this comes with may be kept; parked ones have none."""
         if first.pack is None:
             return True
-        packs = self._packs[first.priority]
-        if len(packs) >= PACKS_LIMIT:
+        packs, limit = self._packs[first.priority], PACKS_LIMITS[first.priority]
+        if len(packs) >= limit:
             packs[:] = [kept for kept in packs if kept.open]
-        if len(packs) >= PACKS_LIMIT:
+        if len(packs) >= limit:
             return False
         packs.append(first.pack)
         return True
@@ -93,9 +95,14 @@ class Backlog:
         ]
 
     def pop(self, count: int) -> list[Entry]:
-        """The next ones to send; they stay in `ids`."""
+        """The next ones to send; they stay in `ids`.
+
+        Urgent ones come without others behind them, with whom a claim takes longer.
+        """
         entries: list[Entry] = []
         while self._size and len(entries) < count:
+            if entries and entries[0].priority == URGENT and not self._flows[URGENT]:
+                break
             flows = self._flows[self._turn()]
             flow, queue = next(iter(flows.items()))
             entries.append(queue.popleft())

@@ -71,6 +71,15 @@ def test_the_urgent_goes_next_whatever_waits_and_however_long() -> None:
         assert backlog.pop(1) == [urgent]
 
 
+def test_the_urgent_is_claimed_without_others_behind_it() -> None:
+    backlog = Backlog()
+    flood, urgent = entries(20, priority=NORMAL), entries(2, priority=HIGH)
+    backlog.add(flood, 1000)
+    backlog.add(urgent, 1000)
+    assert backlog.pop(10) == urgent
+    assert backlog.pop(10) == flood[:10]
+
+
 def test_nobody_starves() -> None:
     """Under floods of all that is above it, low has its turn in time."""
     backlog = Backlog()
@@ -118,8 +127,11 @@ def test_what_goes_in_comes_out_once(steps: list[tuple[object, ...]], capacity: 
             inside |= set(coming) - set(backlog.add(coming, capacity))
         elif what == "pop":
             popped = backlog.pop(number)
-            assert len(popped) == min(number, len(inside))
+            assert min(1, len(inside)) <= len(popped) <= min(number, len(inside))
             inside -= set(popped)
+            if inside and len(popped) < number:
+                assert popped[0].priority == HIGH
+                assert HIGH not in {entry.priority for entry in inside}
             backlog.forget(popped)
         elif what == "back":
             backlog.put_back(backlog.pop(number))
