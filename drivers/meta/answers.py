@@ -8,8 +8,8 @@ import orjson
 import structlog
 
 from drivers.driver import Outcome, Retry, Rule, Scope, Sent, Unconfirmed
-from drivers.meta.calls import Answered
 from drivers.meta.errors import RULES, UNKNOWN, rule_of, rule_of_status
+from drivers.meta.wire import Answered
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)

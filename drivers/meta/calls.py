@@ -2,84 +2,160 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
-import aiohttp
+from drivers.guarded import NoAnswer, NotAllowed, NotSent
+from drivers.meta.wire import Answered, Broken, Connection
 
-from drivers.guarded import Guarded, NoAnswer, whole_body
-
-#: Getting a connection: name, TCP, TLS, and the wait for a free one.
-CONNECT_SECONDS = 10.0
-#: From the request's last byte to each piece of the answer.
-READ_SECONDS = 20.0
-#: Below the engine's limit of 60 s for a whole call.
-TOTAL_SECONDS = 45.0
-#: An answer that is longer is not one of Meta's.
-ANSWER_LIMIT_BYTES = 64 * 1024
 #: Connections to the Graph API of one credential.
 CONNECTIONS_LIMIT = 64
 #: An idle connection is closed before a server is likely to close it under a request.
 KEEP_ALIVE_SECONDS = 15.0
+#: Until an address that does not answer is given up for the next one (RFC 8305).
+NEXT_ADDRESS_SECONDS = 0.25
+CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A whole answer."""
+class Seconds:
+    """How long the parts of a call may take."""
 
-    status: int
-    body: bytes
+    #: name, TCP, TLS, and the wait for a free connection
+    connect: float = 10.0
+    #: from the request, and from each piece of the answer, to the next piece
+    read: float = 20.0
+    #: the whole of it, below the engine's limit of 60 s
+    total: float = 45.0
 
 
 class Calls:
-    """Calls under one access token."""
+    """Calls under one access token, of printable ASCII; certificates are verified, by `tls`."""
 
-    def __init__(self, base_url: str, access_token: str, *, tls: ssl.SSLContext | None = None):
-        self._base_url = base_url.rstrip("/")
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS_LIMIT,
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                ssl=tls if tls is not None else True,
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=TOTAL_SECONDS, connect=CONNECT_SECONDS, sock_read=READ_SECONDS
-            ),
-            headers={
-                "Authorization": f"Bearer {access_token}",
-                "User-Agent": f"hantar/{version('hantar')}",
-                "Accept": "application/json",
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
+    def __init__(
+        self,
+        base_url: str,
+        access_token: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        seconds: Seconds | None = None,
+    ) -> None:
+        self._seconds = seconds or Seconds()
+        url = urlsplit(base_url.rstrip("/"))
+        self._host = url.hostname or ""
+        self._tls = (tls or _verifying()) if url.scheme == "https" else None
+        self._port = url.port or (443 if self._tls else 80)
+        self._path = url.path
+        self._headers = (
+            f"Host: {url.netloc.rpartition('@')[2]}\r\n"
+            f"Authorization: Bearer {access_token}\r\n"
+            f"User-Agent: hantar/{version('hantar')}\r\n"
+            "Accept: application/json\r\n"
         )
+        self._slots = asyncio.Semaphore(CONNECTIONS_LIMIT)
+        # Those longest unused are first.
+        self._kept: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._closing = False
 
     async def close(self) -> None:
         """Close every connection; calls in flight raise NoAnswer."""
-        await self._session.close()
+        self._closing = True
+        for connection in self._open:
+            connection.abort()
+        if self._open:
+            closed = [connection.closed for connection in self._open]
+            await asyncio.wait(closed, timeout=CLOSE_SECONDS)
 
     async def post(self, path: str, body: bytes, begin: Callable[[], bool]) -> Answered:
-        """The answer to a request whose body is written only if `begin()`, asked right before.
+        """The answer to a request that is written only if `begin()`, asked right before.
 
-        Raises NotSent when nothing of it left, NoAnswer when it may have been taken.
+        Raises NotAllowed when that refused, NotSent when nothing of it left for another reason,
+        NoAnswer when it may have been taken.
         """
-        guarded = Guarded(body, begin)
-        try:
-            async with self._session.post(
-                f"{self._base_url}{path}", data=guarded, allow_redirects=False
-            ) as response:
-                return Answered(response.status, await whole_body(response, ANSWER_LIMIT_BYTES))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise guarded.failure(error) from None
+        head = (
+            f"POST {self._path}{path} HTTP/1.1\r\n{self._headers}"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return await self._call(head.encode("ascii") + body, begin)
 
     async def get(self, path: str) -> Answered:
         """The answer to a question, which changes nothing; raises NoAnswer."""
+        head = f"GET {self._path}{path} HTTP/1.1\r\n{self._headers}\r\n"
         try:
-            async with self._session.get(
-                f"{self._base_url}{path}", allow_redirects=False
-            ) as response:
-                return Answered(response.status, await whole_body(response, ANSWER_LIMIT_BYTES))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NoAnswer(type(error).__name__) from None
+            return await self._call(head.encode("ascii"), lambda: True)
+        except NotSent as error:
+            raise NoAnswer(str(error)) from None
+
+    async def _call(self, request: bytes, begin: Callable[[], bool]) -> Answered:
+        until = asyncio.get_running_loop().time() + self._seconds.total
+        try:
+            connection = await self._taken()
+        except OSError as error:  # a time-out, and what TLS refuses, are some
+            raise NotSent(type(error).__name__) from None
+        try:
+            if not begin():
+                raise NotAllowed
+            return await connection.ask(request, until)
+        except Broken as error:
+            raise NoAnswer(str(error)) from None
+        finally:
+            self._give_back(connection)
+
+    async def _taken(self) -> Connection:
+        """A connection for one call, in its slot; raises OSError."""
+        if not self._slots.locked() and (kept := self._take_kept()):
+            await self._slots.acquire()  # at once
+            return kept
+        async with asyncio.timeout(self._seconds.connect):
+            await self._slots.acquire()
+            try:
+                return self._take_kept() or await self._connect()
+            except BaseException:
+                self._slots.release()
+                raise
+
+    def _take_kept(self) -> Connection | None:
+        """The one used last of those that are still good; the others are closed."""
+        good_since = asyncio.get_running_loop().time() - KEEP_ALIVE_SECONDS
+        while self._kept and self._kept[0].used_at < good_since:
+            self._kept.popleft().abort()
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.idle and not connection.unread:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            partial(Connection, self._seconds.read),
+            self._host,
+            self._port,
+            ssl=self._tls,
+            happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
+        )
+        self._open.add(connection)
+        connection.closed.add_done_callback(lambda _: self._open.discard(connection))
+        if self._closing or not connection.idle:
+            connection.abort()
+            raise ConnectionAbortedError
+        return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.idle and not self._closing:
+            self._kept.append(connection)
+        else:
+            connection.abort()
+        self._slots.release()
+
+
+@cache
+def _verifying() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -18,7 +18,8 @@ import structlog
 
 from drivers.driver import Host, Standing
 from drivers.guarded import NoAnswer
-from drivers.meta.calls import Answered, Calls
+from drivers.meta.calls import Calls
+from drivers.meta.wire import Answered
 
 log = structlog.get_logger(__name__)
 

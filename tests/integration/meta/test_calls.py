@@ -11,8 +11,9 @@ import pytest
 
 from drivers.driver import Send
 from drivers.guarded import NoAnswer, NotAllowed, NotSent
-from drivers.meta.calls import Answered, Calls
+from drivers.meta.calls import Calls
 from drivers.meta.payloads import Choice, payload
+from drivers.meta.wire import Answered
 from tests.servers.cloud_api import Behaviour, CloudApi, Fault, Number
 
 PHONE = "+60123456789"

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.servers.whatsapp_web.certificate import self_signed
+from tests.servers.certificate import self_signed
 
 PAGE = Path(__file__).parent / "page"
 CONTRACT = Path(__file__).parents[3] / "drivers" / "wwebjs" / "bridge" / "contract.json"
@@ -94,7 +94,8 @@ class WhatsAppWeb:
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self_signed(folder)).start()
+        tls, _ = self_signed(folder)
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
         self.port: int = self._runner.addresses[0][1]
 
     async def close(self) -> None:

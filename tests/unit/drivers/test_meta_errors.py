@@ -7,8 +7,8 @@ import pytest
 
 from drivers.driver import Action, Failed, Outcome, Retry, Scope, Sent, Unconfirmed
 from drivers.meta.answers import Codes, outcome_of
-from drivers.meta.calls import Answered
 from drivers.meta.errors import RULES
+from drivers.meta.wire import Answered
 
 MESSAGE, RECIPIENT = Scope.MESSAGE, Scope.RECIPIENT
 DEVICE, TEMPLATE = Scope.DEVICE, Scope.TEMPLATE
