@@ -20,7 +20,7 @@ WITH own AS (
     FOR NO KEY UPDATE SKIP LOCKED
 ), judged AS MATERIALIZED (
     SELECT h.id, h.device_id, h.campaign_id, h.phone, h.priority, h.expires_at, own.shard,
-        own.epoch, own.epoch + d.fence AS call_epoch,
+        own.epoch, own.epoch + d.fence AS call_epoch, array_position($1::bigint[], h.id) AS place,
         CASE
             WHEN k.status = 'cancelled' THEN 'cancelled'
             WHEN h.expires_at <= now() THEN 'expired'
@@ -102,7 +102,7 @@ WITH own AS (
     -- Of the messages to one recipient only the first can go. Who wrote within a day counts for
     -- nothing, as providers have it.
     SELECT j.id, j.campaign_id, j.phone, j.priority, j.expires_at, j.shard, j.epoch, j.call_epoch,
-        j.per_second, j.per_minute, j.jitter_seconds, j.version, o.place, room.*,
+        j.per_second, j.per_minute, j.jitter_seconds, j.version, j.place, room.*,
         room.recipients_per_day IS NOT NULL AND c.phone IS NULL AS counts,
         room.recipients_per_day IS NULL OR c.phone IS NOT NULL OR r.counted_by IS NOT NULL AS known,
         GREATEST(r.last_at + room.pair, now())
@@ -110,13 +110,12 @@ WITH own AS (
         count(*) FILTER (WHERE c.phone IS NULL) OVER recipient AS nth
     FROM judged j
     JOIN room ON room.device_id = j.device_id
-    JOIN unnest($1::bigint[]) WITH ORDINALITY AS o (id, place) ON o.id = j.id
     LEFT JOIN budget_recipients r ON r.budget_group = room.budget_group AND r.phone = j.phone
     LEFT JOIN conversations c ON c.device_id = j.device_id AND c.phone = j.phone
         AND c.heard_at > now() - interval '24 hours' + $8
     WHERE j.verdict = 'counted'
     WINDOW recipient AS (
-        PARTITION BY room.budget_group, j.phone ORDER BY o.place ROWS UNBOUNDED PRECEDING)
+        PARTITION BY room.budget_group, j.phone ORDER BY j.place ROWS UNBOUNDED PRECEDING)
 ), ranked AS (
     SELECT p.*, COALESCE(p.pair_at <= now(), true) AS apart,
         count(*) FILTER (WHERE NOT p.known AND p.nth = 1)
