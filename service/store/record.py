@@ -40,8 +40,9 @@ class PublicEvent:
 async def merge(
     connection: Connection, changes: Sequence[Change], *, doubt_seconds: float
 ) -> list[asyncpg.Record]:
-    """Apply one change per message, ascending by id; answers the rows that moved."""
-    return await connection.fetch(
+    """Apply one change per message, ascending by id, in a transaction; answers what moved."""
+    await connection.execute(_SQL["join_by_hash"])
+    moved = await connection.fetch(
         _SQL["merge"],
         [change.message_id for change in changes],
         changes[0].message_id,
@@ -60,6 +61,8 @@ async def merge(
         [change.read_at for change in changes],
         doubt_seconds,
     )
+    await connection.execute(_SQL["join_as_it_comes"])
+    return moved
 
 
 async def settle(

@@ -1,3 +1,11 @@
+-- name: join_by_hash
+-- For a merge: the planner takes its rows for two, and would compare each change with every row.
+SET LOCAL enable_nestloop = off
+
+-- name: join_as_it_comes
+-- After a merge.
+SET LOCAL enable_nestloop = DEFAULT
+
 -- name: merge
 -- Merge one change per message into the truth. Below sent the order is (attempt, rank), from sent
 -- on the rank alone; a change that moves nothing may still fill in what was not known. Answers
@@ -30,9 +38,7 @@ WITH change AS (
                 THEN h.status IN ('sending', 'unconfirmed') AND c.attempt = h.attempt
             ELSE h.status IN ('scheduled', 'queued')
         END AS moves
-    -- An outer join, which keeps the planner's guess of how many there are, although those of no row
-    -- come to nothing: with fewer it would compare each with every row below.
-    FROM change c LEFT JOIN held h ON h.id = c.id
+    FROM held h JOIN change c ON c.id = h.id
 ), merged AS (
     UPDATE messages m SET
         status = CASE WHEN j.moves THEN j.status ELSE m.status END,
@@ -81,8 +87,8 @@ WITH change AS (
     ON CONFLICT (message_id) DO UPDATE SET
         not_before = EXCLUDED.not_before, reason = EXCLUDED.reason
 ), unparking AS (
-    DELETE FROM parked p USING merged
-    WHERE p.message_id = merged.id AND merged.moves AND merged.old_status < 'sending'
+    DELETE FROM parked
+    WHERE message_id = ANY(ARRAY(SELECT id FROM merged WHERE moves AND old_status < 'sending'))
 ), doubting AS (
     INSERT INTO doubts (message_id, attempt, due_at)
     SELECT id, attempt, now() + make_interval(secs => $16)
@@ -90,12 +96,12 @@ WITH change AS (
     ON CONFLICT (message_id) DO UPDATE SET
         attempt = EXCLUDED.attempt, awaits = 'callback', due_at = EXCLUDED.due_at
 )
-SELECT merged.id, merged.account_id, device_id, campaign_id, merged.phone, reference, provider_id,
-    merged.status, seq, credit, error_code, error_detail, old_status, old_credit, at,
-    merged.created_at, send_at, traceparent, d.driver
-FROM merged JOIN devices d ON d.id = merged.device_id
+SELECT id, account_id, device_id, campaign_id, phone, reference, provider_id, status, seq, credit,
+    error_code, error_detail, old_status, old_credit, at, created_at, send_at, traceparent,
+    (SELECT d.driver FROM devices d WHERE d.id = device_id) AS driver
+FROM merged
 WHERE moves
-ORDER BY merged.id
+ORDER BY id
 
 -- name: settle
 -- Enter what the merge did to the credits, hand over the public events, and drop the notes of

@@ -31,8 +31,11 @@ class Explained:
         return []
 
     async def execute(self, statement: str, *values: Any) -> None:
-        """Explain."""
-        await self.fetch(statement, *values)
+        """Explain; what is set for a transaction is set, as each statement is in one of its own."""
+        if "SET LOCAL" in statement:
+            await self._connection.execute(statement.replace("SET LOCAL", "SET"))
+        else:
+            await self.fetch(statement, *values)
 
     async def fetchrow(self, statement: str, *values: Any) -> None:
         """Explain."""
@@ -69,6 +72,13 @@ class Explained:
             for node in nodes
             if "Relation Name" in node and node["Node Type"] != "ModifyTable"
         }
+
+    @property
+    def comparisons(self) -> list[str]:
+        """What is compared for each row of one side with each of the other, over all plans."""
+        nodes = [node for plan in self.plans for node in _nodes(orjson.loads(plan)[0]["Plan"])]
+        loops = [node for node in nodes if node["Node Type"] == "Nested Loop"]
+        return [node["Join Filter"] for node in loops if "Join Filter" in node]
 
     @property
     def partitions(self) -> list[set[str]]:

@@ -182,3 +182,9 @@ async def test_only_the_partition_of_the_ids_is_read(explained: Explained, name:
     ask, _ = CASES[name]
     await ask(explained)
     assert explained.partitions == [{"messages_000000"}] * 2
+
+
+async def test_no_change_is_compared_with_every_row(explained: Explained) -> None:
+    ask, _ = CASES["merge"]
+    await ask(explained)
+    assert explained.comparisons == []
