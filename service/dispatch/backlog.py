@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from service.dispatch.packs import Entry, Key, Pack
 
 PRIORITIES = 3
-URGENT = 0
-#: Commands of each priority that a lane keeps unacked, until their outcomes are written; further
-#: ones are parked, so that a flood of single messages leaves the queue's hand free for the other
-#: devices of its shard.
-PACKS_LIMITS = (64, 16, 16)
+HIGH = 0
+#: Commands of each priority, the highest first, that a lane keeps unacked until their outcomes are
+#: written; further ones are parked, so that floods of single messages to a few devices leave the
+#: queue's hand free (`CROWDED` in dispatcher.py) for the others of their shard.
+PACKS_LIMITS = (32, 16, 16)
 #: So many messages in a row of one priority, then one of those below it: nobody starves. What
 #: waits at the head of its flow goes after this many turns of its flow, squared for `low`.
 RUN_LIMIT = 9
@@ -36,6 +36,7 @@ class Backlog:
         self._size = 0
         # Messages in a row that went before those of lower priorities.
         self._runs = [0] * PRIORITIES
+        self._high_alone = False
         self._packs: list[list[Pack]] = [[] for _ in range(PRIORITIES)]
 
     def __len__(self) -> int:
@@ -97,11 +98,13 @@ class Backlog:
     def pop(self, count: int) -> list[Entry]:
         """The next ones to send; they stay in `ids`.
 
-        Urgent ones come without others behind them, with whom a claim takes longer.
+        Those of high priority come without others behind them, with whom a claim takes longer; not
+        twice in a row though, or a trickle of them would keep all claims small.
         """
         entries: list[Entry] = []
+        high_alone = not self._high_alone and bool(self._flows[HIGH])
         while self._size and len(entries) < count:
-            if entries and entries[0].priority == URGENT and not self._flows[URGENT]:
+            if high_alone and entries and not self._flows[HIGH]:
                 break
             flows = self._flows[self._turn()]
             flow, queue = next(iter(flows.items()))
@@ -111,6 +114,7 @@ class Backlog:
                 flows.move_to_end(flow)
             else:
                 del flows[flow]
+        self._high_alone = high_alone
         return entries
 
     def _turn(self) -> int:
