@@ -177,7 +177,7 @@ class Settings(BaseSettings):
             raise ValueError("must be host:port")
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "meta_base_url")
     @classmethod
     def _origin(cls, value: str) -> str:
         parts = urlsplit(value) if _is_url(value, ("https", "http")) else None

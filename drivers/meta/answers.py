@@ -7,15 +7,13 @@ from typing import Any
 import orjson
 import structlog
 
-from drivers.driver import Outcome, Retry, Rule, Scope, Sent, Unconfirmed
+from drivers.driver import Outcome, Rule, Sent, Unconfirmed
 from drivers.meta.errors import RULES, UNKNOWN, rule_of, rule_of_status
 from drivers.meta.wire import Answered
 from service.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-#: Nothing of the request left: the device waits a moment, and the try does not count.
-NOT_REACHED = Retry("not_reached", None, Scope.DEVICE, counts=False)
 NO_ANSWER = Unconfirmed("no_answer")
 
 

@@ -20,6 +20,7 @@ CONNECTIONS_LIMIT = 64
 KEEP_ALIVE_SECONDS = 15.0
 #: Until an address that does not answer is given up for the next one (RFC 8305).
 NEXT_ADDRESS_SECONDS = 0.25
+#: Connections that are closed end within a turn or two of the loop.
 CLOSE_SECONDS = 1.0
 
 
@@ -36,7 +37,10 @@ class Seconds:
 
 
 class Calls:
-    """Calls under one access token, of printable ASCII; certificates are verified, by `tls`."""
+    """Calls under one access token, of printable ASCII; certificates are verified, as `tls` says.
+
+    Raises ValueError for another base than one of HTTP.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,9 @@ class Calls:
     ) -> None:
         self._seconds = seconds or Seconds()
         url = urlsplit(base_url.rstrip("/"))
-        self._host = url.hostname or ""
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("the base URL is none of HTTP")
+        self._host = url.hostname
         self._tls = (tls or _verifying()) if url.scheme == "https" else None
         self._port = url.port or (443 if self._tls else 80)
         self._path = url.path
@@ -62,11 +68,14 @@ class Calls:
         # Those longest unused are first.
         self._kept: deque[Connection] = deque()
         self._open: set[Connection] = set()
+        self._pruning: asyncio.TimerHandle | None = None
         self._closing = False
 
     async def close(self) -> None:
         """Close every connection; calls in flight raise NoAnswer."""
         self._closing = True
+        if self._pruning is not None:
+            self._pruning.cancel()
         for connection in self._open:
             connection.abort()
         if self._open:
@@ -97,7 +106,7 @@ class Calls:
         until = asyncio.get_running_loop().time() + self._seconds.total
         try:
             connection = await self._taken()
-        except OSError as error:  # a time-out, and what TLS refuses, are some
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing was written
             raise NotSent(type(error).__name__) from None
         try:
             if not begin():
@@ -109,7 +118,7 @@ class Calls:
             self._give_back(connection)
 
     async def _taken(self) -> Connection:
-        """A connection for one call, in its slot; raises OSError."""
+        """A connection for one call, in its slot; raises what kept it from being made."""
         if not self._slots.locked() and (kept := self._take_kept()):
             await self._slots.acquire()  # at once
             return kept
@@ -122,16 +131,24 @@ class Calls:
                 raise
 
     def _take_kept(self) -> Connection | None:
-        """The one used last of those that are still good; the others are closed."""
+        """The one kept last of those that are still good."""
         good_since = asyncio.get_running_loop().time() - KEEP_ALIVE_SECONDS
-        while self._kept and self._kept[0].used_at < good_since:
-            self._kept.popleft().abort()
         while self._kept:
             connection = self._kept.pop()
-            if connection.idle and not connection.unread:
+            if connection.idle and not connection.unread and connection.used_at > good_since:
                 return connection
             connection.abort()
         return None
+
+    def _prune(self) -> None:
+        """Close what was idle for long, and look again when the next will have been."""
+        loop = asyncio.get_running_loop()
+        while self._kept and self._kept[0].used_at <= loop.time() - KEEP_ALIVE_SECONDS:
+            self._kept.popleft().abort()
+        self._pruning = None
+        if self._kept:
+            at = self._kept[0].used_at + KEEP_ALIVE_SECONDS
+            self._pruning = loop.call_at(at, self._prune)
 
     async def _connect(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -149,11 +166,13 @@ class Calls:
         return connection
 
     def _give_back(self, connection: Connection) -> None:
-        if connection.idle and not self._closing:
-            self._kept.append(connection)
-        else:
-            connection.abort()
         self._slots.release()
+        if self._closing or not connection.idle:
+            connection.abort()
+            return
+        self._kept.append(connection)
+        if self._pruning is None:
+            self._prune()
 
 
 @cache

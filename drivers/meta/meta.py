@@ -127,8 +127,10 @@ class Meta:
     ) -> None:
         try:
             answer = await calls.post(path, body, lambda: report.begin(send))
-        except (NotAllowed, NotSent):
+        except NotAllowed:
             return
+        except NotSent as error:
+            log.warning("meta_not_reached", device_id=send.device_id, error=str(error))
         except NoAnswer as error:
             log.warning(
                 "meta_no_answer",

@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether a request may be made: nothing is in flight, and both sides keep it open."""
-        return self._reusable and self._answer is None and not self.closed.done()
+        return self._reusable and self._answer is None and not self._transport.is_closing()
 
     @property
     def unread(self) -> bool:
@@ -60,9 +60,9 @@ class Connection(asyncio.Protocol):
         return bool(self._readable.poll(0))
 
     async def ask(self, request: bytes, until: float) -> Answered:
-        """Write the request and read the answer, `until` then (the loop's seconds); raises Broken.
+        """The answer to a request, of which nothing is read after `until` (the loop's seconds).
 
-        The connection is closed when that is cancelled, as the answer may still come.
+        Raises Broken. Cancelled it closes the connection, on which the answer may still come.
         """
         self._answer = self._loop.create_future()
         self._parser = HttpResponseParser(self)

@@ -63,6 +63,7 @@ def test_with_servers_it_is_not_embedded(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"HANTAR_PUBLIC_URL": "https://"}, "HANTAR_PUBLIC_URL: must be like https"),
         ({"HANTAR_PUBLIC_URL": "https://a.example/?a=b"}, "HANTAR_PUBLIC_URL: must be like https"),
         ({"HANTAR_PUBLIC_URL": "https://me@a.example"}, "HANTAR_PUBLIC_URL: must be like https"),
+        ({"HANTAR_META_BASE_URL": "a.example"}, "HANTAR_META_BASE_URL: must be like https"),
         ({"HANTAR_LISTEN": "8080"}, "HANTAR_LISTEN: must be host:port"),
         ({"HANTAR_LISTEN": ":8080"}, "HANTAR_LISTEN: must be host:port"),
         ({"HANTAR_LISTEN": "127.0.0.1:http"}, "HANTAR_LISTEN: must be host:port"),

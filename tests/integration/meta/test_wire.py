@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -208,14 +209,14 @@ async def test_leave_is_asked_for_with_the_connection_at_hand() -> None:
     assert (server.connections, len(server.requests)) == (1, 1)
 
 
-async def test_a_call_that_is_given_up_leaves_its_answer_to_nobody() -> None:
+async def test_a_call_that_is_given_up_leaves_its_answer_and_its_connection_to_nobody() -> None:
     async with served(silent) as (server, calls):
         given_up = asyncio.create_task(post(calls))
         await server.arrived.get()
-        given_up.cancel()
-        await server.ended.get()
         server.answer = saying(WHOLE)
-        assert await post(calls) == Answered(200, b"{}")
+        given_up.cancel()
+        # Begins in the very turn of the loop in which the other one ends.
+        assert await asyncio.create_task(post(calls)) == Answered(200, b"{}")
     assert server.connections == 2
 
 
@@ -227,13 +228,13 @@ async def test_there_are_no_more_connections_than_allowed() -> None:
         writer.write(WHOLE)
 
     async with served(answer) as (server, calls):
-        asked = [asyncio.create_task(post(calls)) for _ in range(CONNECTIONS_LIMIT + 10)]
+        asked = [asyncio.create_task(post(calls)) for _ in range(2 * CONNECTIONS_LIMIT + 5)]
         for _ in range(CONNECTIONS_LIMIT):
             await server.arrived.get()
-        for waiting in asked[-5:]:
+        for waiting in asked[-CONNECTIONS_LIMIT:]:
             waiting.cancel()
         go.set()
-        answers = await asyncio.gather(*asked[:-5])
+        answers = await asyncio.gather(*asked[:-CONNECTIONS_LIMIT])
         assert {answer.status for answer in answers} == {200}
         assert (await post(calls)).status == 200, "those given up took no room along"
     assert server.connections == CONNECTIONS_LIMIT
@@ -259,9 +260,11 @@ async def test_an_answer_that_takes_too_long_may_come_of_a_message_that_was_take
 
 
 async def test_a_slow_answer_is_awaited_while_pieces_come() -> None:
-    pieces = [WHOLE[n : n + 8] for n in range(0, len(WHOLE), 8)]
-    async with served(saying(*pieces), seconds=Seconds(read=1.0)) as (_, calls):
+    pieces = [bytes([byte]) for byte in WHOLE]
+    async with served(saying(*pieces), seconds=Seconds(read=0.3)) as (_, calls):
+        began = time.monotonic()
         assert (await post(calls)).status == 200
+        assert time.monotonic() - began > 0.3, "longer than the wait for one piece"
 
 
 async def test_who_is_not_connected_in_time_has_sent_nothing() -> None:
@@ -302,5 +305,35 @@ async def test_what_is_in_flight_when_the_calls_close_may_have_been_taken() -> N
         await calls.close()
         with pytest.raises(NoAnswer):
             await asked
+
+
+async def test_once_the_calls_close_nothing_begins() -> None:
+    begun = 0
+
+    def begin() -> bool:
+        nonlocal begun
+        begun += 1
+        return True
+
+    async with served(saying(WHOLE)) as (_, calls):
+        await post(calls)
+        closing = asyncio.create_task(calls.close())
+        late = asyncio.create_task(calls.post("/messages", b"{}", begin))
+        with pytest.raises(NotSent):
+            await late
+        await closing
         with pytest.raises(NotSent):
             await post(calls)
+    assert not begun
+
+
+@pytest.mark.parametrize("base_url", ["graph.facebook.com", "ftp://graph.facebook.com", "https://"])
+async def test_another_base_than_one_of_http_is_refused(base_url: str) -> None:
+    with pytest.raises(ValueError, match="HTTP"):
+        Calls(base_url, "a-token")
+
+
+async def test_a_host_that_cannot_be_has_got_nothing() -> None:
+    calls = Calls(f"http://{'a' * 64}.example", "a-token")
+    with pytest.raises(NotSent):
+        await post(calls)
