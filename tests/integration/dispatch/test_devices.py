@@ -51,7 +51,8 @@ async def move(hantar: Hantar, account: Account, portfolio: str | None) -> int:
 
 async def test_nothing_goes_out_once_a_pause_is_answered(hantar: Hantar) -> None:
     account = await hantar.account(per_second=50)
-    ids = await send_bulk(hantar, account, 60)
+    # More than go out while a busy machine has not yet looked.
+    ids = await send_bulk(hantar, account, 250)
     path = f"/devices/{account.device_id}"
     for passed in (5, 20, 35):
         await called(hantar, ids, passed)
