@@ -268,10 +268,10 @@ async def test_a_slow_answer_is_awaited_while_pieces_come() -> None:
 
 
 async def test_who_is_not_connected_in_time_has_sent_nothing() -> None:
-    held = asyncio.Event()
+    gone: asyncio.Queue[bytes] = asyncio.Queue()
 
-    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await held.wait()  # TLS is waited for in vain
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gone.put_nowait(await reader.read())  # TLS is waited for in vain
         writer.close()
 
     async with await asyncio.start_server(hold, "127.0.0.1", 0) as listening:
@@ -282,7 +282,7 @@ async def test_who_is_not_connected_in_time_has_sent_nothing() -> None:
         with pytest.raises(NoAnswer):
             await calls.get("/1")
         await calls.close()
-        held.set()
+        assert b"a-token" not in await gone.get() + await gone.get()
 
 
 async def test_whom_a_certificate_does_not_name_gets_nothing(tmp_path: Path) -> None:
