@@ -155,6 +155,14 @@ class Report(Protocol):
         """
         ...
 
+    def made(self, sends: Sequence[Send]) -> None:
+        """Called right after the requests begun last are written, with no await in between.
+
+        The calls that follow keep their distance from here, as the process may have stood still
+        since `begin`. What is answered without a request is not made.
+        """
+        ...
+
     def done(self, send: Send, outcome: Outcome) -> None:
         """Called once for each message that was begun, as soon as its outcome is known."""
         ...

@@ -22,15 +22,15 @@ class NoAnswer(Exception):
 
 
 class Guarded(BytesPayload):
-    """JSON that is written only if `begin()`, asked right before.
+    """JSON that is written only if `begin()`, asked right before; `made` is called right after.
 
     aiohttp holds the headers back until the first bytes of the body: refused here, none of the
     request has left.
     """
 
-    def __init__(self, body: bytes, begin: Callable[[], bool]) -> None:
+    def __init__(self, body: bytes, begin: Callable[[], bool], made: Callable[[], None]) -> None:
         super().__init__(body, content_type="application/json")
-        self._begin = begin
+        self._begin, self._made = begin, made
         self.asked = False
         self.begun = False
 
@@ -43,6 +43,7 @@ class Guarded(BytesPayload):
             raise NotAllowed
         self.begun = True
         await super().write_with_length(writer, content_length)
+        self._made()
 
     def failure(self, error: Exception) -> NotSent | NoAnswer:
         """What it means for the request that its connection failed with this."""

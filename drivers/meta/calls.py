@@ -82,9 +82,16 @@ class Calls:
             closed = [connection.closed for connection in self._open]
             await asyncio.wait(closed, timeout=CLOSE_SECONDS)
 
-    async def post(self, path: str, body: bytes, begin: Callable[[], bool]) -> Answered:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        begin: Callable[[], bool],
+        made: Callable[[], None] = lambda: None,
+    ) -> Answered:
         """The answer to a request that is written only if `begin()`, asked right before.
 
+        `made` is called right after, with no await between the three.
         Raises NotAllowed when that refused, NotSent when nothing of it left for another reason,
         NoAnswer when it may have been taken.
         """
@@ -92,7 +99,7 @@ class Calls:
             f"POST {self._path}{path} HTTP/1.1\r\n{self._headers}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        return await self._call(head.encode("ascii") + body, begin)
+        return await self._call(head.encode("ascii") + body, begin, made)
 
     async def get(self, path: str) -> Answered:
         """The answer to a question, which changes nothing; raises NoAnswer."""
@@ -102,7 +109,12 @@ class Calls:
         except NotSent as error:
             raise NoAnswer(str(error)) from None
 
-    async def _call(self, request: bytes, begin: Callable[[], bool]) -> Answered:
+    async def _call(
+        self,
+        request: bytes,
+        begin: Callable[[], bool],
+        made: Callable[[], None] = lambda: None,
+    ) -> Answered:
         until = asyncio.get_running_loop().time() + self._seconds.total
         try:
             connection = await self._taken()
@@ -111,7 +123,9 @@ class Calls:
         try:
             if not begin():
                 raise NotAllowed
-            return await connection.ask(request, until)
+            connection.write(request, until)
+            made()
+            return await connection.answer()
         except Broken as error:
             raise NoAnswer(str(error)) from None
         finally:

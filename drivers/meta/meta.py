@@ -126,7 +126,9 @@ class Meta:
         report: Report,
     ) -> None:
         try:
-            answer = await calls.post(path, body, lambda: report.begin(send))
+            answer = await calls.post(
+                path, body, lambda: report.begin(send), lambda: report.made([send])
+            )
         except NotAllowed:
             return
         except NotSent as error:

@@ -59,17 +59,21 @@ class Connection(asyncio.Protocol):
         """
         return bool(self._readable.poll(0))
 
-    async def ask(self, request: bytes, until: float) -> Answered:
-        """The answer to a request, of which nothing is read after `until` (the loop's seconds).
-
-        Raises Broken. Cancelled it closes the connection, on which the answer may still come.
-        """
+    def write(self, request: bytes, until: float) -> None:
+        """Write a request, of whose answer nothing is read after `until` (the loop's seconds)."""
         self._answer = self._loop.create_future()
         self._parser = HttpResponseParser(self)
         self._status, self._received, self._body = 0, 0, bytearray()
         self._until, self.used_at = until, self._loop.time()
         self._timer = self._loop.call_at(self._late_at(), self._late)
         self._transport.write(request)
+
+    async def answer(self) -> Answered:
+        """The answer to what was written.
+
+        Raises Broken. Cancelled it closes the connection, on which the answer may still come.
+        """
+        assert self._answer is not None
         try:
             return await self._answer
         except BaseException:

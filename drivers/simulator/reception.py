@@ -49,6 +49,7 @@ class _Arrival:
             if not self.answered.done():  # else its caller has gone away, and sends it anew
                 begin, now = self.report.begin, time.monotonic
                 self.begun = [(send, now()) for send in self.batch if begin(send)]
+                self.report.made([send for send, _ in self.begun])
         return self.begun
 
     def land(self, answers: Iterator[Answer]) -> None:

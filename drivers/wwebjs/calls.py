@@ -74,12 +74,15 @@ class Calls:
         await self._sends.close()
         await self._asks.close()
 
-    async def send(self, path: str, body: object, begin: Callable[[], bool]) -> Answer:
+    async def send(
+        self, path: str, body: object, begin: Callable[[], bool], made: Callable[[], None]
+    ) -> Answer:
         """The answer to a request that is written only if `begin()`, asked right before.
 
+        `made` is called right after.
         Raises NotSent when nothing of it left, NoAnswer when it may have been taken.
         """
-        guarded = Guarded(orjson.dumps(body), begin)
+        guarded = Guarded(orjson.dumps(body), begin, made)
         try:
             async with self._sends.post(
                 path,

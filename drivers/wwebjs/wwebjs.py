@@ -106,7 +106,9 @@ class Wwebjs:
             if self._closing:
                 return
             try:
-                answer = await self._calls.send(path, body, lambda: report.begin(send))
+                answer = await self._calls.send(
+                    path, body, lambda: report.begin(send), lambda: report.made([send])
+                )
             except NotSent:
                 return
             except NoAnswer as error:

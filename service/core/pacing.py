@@ -112,6 +112,7 @@ class Pacer:
         self._budgets: Sequence[Budget] = own or [UNLIMITED]
         self._limited = bool(own)
         self._even_gap = limits.spacing_seconds() if own else 1.0 / UNLIMITED.calls
+        self._rate = limits.rate()
         self._jitter_seconds = limits.jitter_seconds or 0.0
         self._gap_jitter = self._jitter_seconds * self._draw()
         most = max(budget.calls for budget in self._budgets)
@@ -121,7 +122,7 @@ class Pacer:
     def rate(self, now: float) -> float | None:
         """The calls per second now, if there is a limit."""
         factor = self.throttle.factor(now)
-        rate = self._limits.rate()
+        rate = self._rate
         if rate is None:
             rate = UNLIMITED.calls / UNLIMITED.window_seconds if factor < 1.0 else None
         return rate * factor if rate is not None else None
@@ -149,10 +150,22 @@ class Pacer:
         if now < self._opens_after(self._made, self.throttle.factor(now)):
             return False
         self._made.append(now)
+        self._used(slot, now)
+        return True
+
+    def made(self, slots: Sequence[int], begun_at: float, now: float) -> None:
+        """The calls of these slots, the first of which began then, may be as late as now."""
+        for place in range(len(self._made) - 1, -1, -1):
+            if self._made[place] < begun_at:
+                break
+            self._made[place] = now
+        for slot in slots:
+            self._used(slot, now)
+
+    def _used(self, slot: int, now: float) -> None:
         place = len(self._slots) - (self._count - slot)
         if place >= 0:
             self._slots[place] = max(self._slots[place], now)
-        return True
 
     def throttled(self, now: float, slot: int) -> bool:
         """The provider throttled the call of a slot: whether the device slows down because of it.

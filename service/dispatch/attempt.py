@@ -90,6 +90,14 @@ class Attempt:
         self._begun[send.message_id] = now
         return True
 
+    def made(self, sends: Sequence[Send]) -> None:
+        """The requests of what was begun are written: later calls keep their distance from now."""
+        now = time.monotonic()
+        begun = [plan for send in sends if (plan := self._planned.get(send.message_id))]
+        if begun:
+            since = self._begun[begun[0].claimed.message_id]
+            self._pacer.made([plan.slot for plan in begun], since, now)
+
     def done(self, send: Send, outcome: Outcome) -> None:
         """The outcome of a call that was begun; a second one for the same call is ignored."""
         plan = self._planned.pop(send.message_id, None)

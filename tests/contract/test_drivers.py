@@ -117,6 +117,7 @@ async def test_every_message_of_a_full_batch_is_begun_and_reported_once(
     }
     calls = [call.message_id for call in await side.received()]
     assert sorted(calls) == [send.message_id for send in batch]
+    assert sorted(send.message_id for send in witness.made_calls) == sorted(calls)
 
 
 async def test_one_batch_may_meet_every_outcome(side: OtherSide, driver: Driver) -> None:
@@ -141,10 +142,12 @@ async def test_what_may_not_begin_is_neither_called_nor_reported(
     allowed = [send.message_id for send in batch[2:]]
     assert sorted(witness.outcomes) == allowed
     assert sorted(call.message_id for call in await side.received()) == allowed
+    assert sorted(send.message_id for send in witness.made_calls) == allowed
 
     witness = Witness(forbidden=batch)
     await soon(driver.send(batch, witness))
     assert not witness.outcomes
+    assert not witness.made_calls
     assert len(await side.received()) == len(allowed)
 
 

@@ -52,11 +52,18 @@ class Witness(_News):
         super().__init__()
         self._forbidden = forbidden
         self.asked: list[Send] = []
+        self.made_calls: list[Send] = []
         self.outcomes: dict[int, list[Outcome]] = defaultdict(list)
 
     def begin(self, send: Send) -> bool:
         self.asked.append(send)
         return send not in self._forbidden
+
+    def made(self, sends: Sequence[Send]) -> None:
+        # Before it was allowed, or once it was answered, is no time to be called.
+        assert all(send in self.asked and send not in self._forbidden for send in sends)
+        assert not any(send.message_id in self.outcomes for send in sends)
+        self.made_calls += sends
 
     def done(self, send: Send, outcome: Outcome) -> None:
         self.outcomes[send.message_id].append(outcome)

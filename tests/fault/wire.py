@@ -112,6 +112,7 @@ class Wire:
                 "at": time.monotonic(),
             }
             connection.writer.write(orjson.dumps({"n": number, "send": call}) + b"\n")
+            report.made([send])
             calls.append((send, number, future))
         await asyncio.gather(*(_finish(connection, report, *call) for call in calls))
 

@@ -188,6 +188,17 @@ def test_a_late_call_shifts_the_window_behind_it() -> None:
     assert pacer.begin(second, START + 2.91)
 
 
+def test_calls_keep_their_distance_from_when_the_last_was_written() -> None:
+    """A process may stand still between its leave to call and the call."""
+    pacer = Pacer(Limits(per_second=2.0), START)
+    slots = [pacer.plan(START)[0] for _ in range(3)]
+    assert all(pacer.begin(slot, START + 2.0) for slot in slots[:2])
+    pacer.made(slots[:2], START + 2.0, START + 2.3)
+    assert not pacer.begin(slots[2], START + 3.29)
+    assert pacer.begin(slots[2], START + 3.31)
+    assert pacer.plan(START)[1] == pytest.approx(START + 3.3 + GUARD_SECONDS)
+
+
 def test_small_delays_do_not_add_up() -> None:
     """Every call two milliseconds late costs that much of a second, not of every call."""
     pacer = Pacer(Limits(per_second=20.0), START)
