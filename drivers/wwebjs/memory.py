@@ -56,6 +56,7 @@ ON CONFLICT (device_id) DO UPDATE SET lock_until = EXCLUDED.lock_until
 _LOCKED = "SELECT FROM wwebjs_locks WHERE device_id = $1 AND lock_until > now()"
 # Given back with its connection.
 _READER = "SELECT pg_try_advisory_lock(hashtext('wwebjs events'))"
+_READER_NO_MORE = "SELECT pg_advisory_unlock_all()"
 _HAS_DEVICES = """
 SELECT EXISTS (SELECT FROM devices WHERE driver = 'wwebjs' AND deleted_at IS NULL)
 """
@@ -79,7 +80,11 @@ class Memory:
         """Whether this process is the one that reads the bridge's events, for as long as it is in
         here; one that has lost its connection is not alone, and tells twice what another tells."""
         async with self._pool.acquire(timeout=TIMEOUT_SECONDS) as connection:
-            yield await connection.fetchval(_READER, timeout=TIMEOUT_SECONDS)
+            try:
+                yield await connection.fetchval(_READER, timeout=TIMEOUT_SECONDS)
+            finally:
+                # The session stays in the pool, and would go on to be the reader.
+                await connection.execute(_READER_NO_MORE, timeout=TIMEOUT_SECONDS)
 
     async def keep(
         self, device_id: int, wa_ids: Sequence[str], message_ids: Sequence[int], attempts: list[int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from drivers.wwebjs.memory import Memory
 from service.store.pool import Pool
 from tests.integration.linked.conftest import Fleet, running
 from tests.servers.fake_bridge import FakeBridge, Way
@@ -146,3 +147,11 @@ async def test_who_starts_while_the_bridge_answers_nothing_says_so(
         await replace(after, account=before.account).until(device_id, "disconnected")
         await bridge.reappear()
         await replace(after, account=before.account).until(device_id, "ready")
+
+
+async def test_who_reads_the_bridge_no_more_leaves_it_to_another(pool: Pool) -> None:
+    """The session that it read by goes back into its pool, and lives on there."""
+    async with Memory(pool).reader() as first, Memory(pool).reader() as second:
+        assert (first, second) == (True, False)
+    async with pool.acquire(), Memory(pool).reader() as other:
+        assert other
