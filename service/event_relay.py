@@ -98,6 +98,7 @@ class EventRelay:
 
     async def _round(self) -> bool:
         """Publish the next events; whether there may be more."""
+        most = self._most
         async with self._dedicated as connection:
             leads = await self._leads(connection)
             entries = await self._next(connection) if leads else []
@@ -114,7 +115,8 @@ class EventRelay:
             self._lose_pace(entries[safe])
             return await self._rest(RETRY_SECONDS)
         self._most = min(2 * self._most, MOST_EVENTS)
-        return bool(entries)
+        # Those that came meanwhile go with the next ones, if there is a next round.
+        return len(entries) == most or (self._closing and bool(entries))
 
     async def _rest(self, seconds: float) -> bool:
         """After a failure; whether to try again, which is left to others when this one closes."""

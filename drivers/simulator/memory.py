@@ -134,7 +134,7 @@ async def keep(connection: Any, calls: Sequence[Call], owed: Sequence[Owed]) -> 
 
 
 async def pay(pool: Any, call_back: Callable[[Sequence[Called]], Awaitable[None]]) -> bool:
-    """Hand over callbacks that are due; whether there were any.
+    """Hand over callbacks that are due; whether there may be more.
 
     They are owed until the other side has them. What another process is handing over is passed by.
     No transaction is open meanwhile, as the other side may take long: less than PAYING_SECONDS.
@@ -149,7 +149,7 @@ async def pay(pool: Any, call_back: Callable[[Sequence[Called]], Awaitable[None]
             await pool.execute(_OWE, ids, due_at, timeout=TIMEOUT_SECONDS)
             raise
         await pool.execute(_PAID, ids, timeout=TIMEOUT_SECONDS)
-    return bool(rows)
+    return len(rows) == PAY_LIMIT
 
 
 def _called(rows: Sequence[Any]) -> list[Called]:

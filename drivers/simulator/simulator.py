@@ -87,13 +87,13 @@ class Simulator:
     async def _pay_for_ever(self) -> None:
         while not self._closing.is_set():
             try:
-                paid = await memory.pay(self._host.pool, self._hand_over)
+                more = await memory.pay(self._host.pool, self._hand_over)
             except Exception as error:  # noqa: BLE001 - whoever did not take them, they stay owed
                 # By its name alone: what it says may quote a callback.
                 log.warning("simulator_pay_failed", error=type(error).__name__)
                 await self._closed_within(RETRY_SECONDS)
             else:
-                if not paid:
+                if not more:
                     await self._closed_within(PAY_SECONDS)
 
     async def _hand_over(self, called: Sequence[Called]) -> None:

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 MOST_UNWRITTEN = 10_000
 #: Changes of one statement: four times as many cost no less each, and hold their rows for longer.
 GROUP_LIMIT = 250
+#: Between two groups of fewer that are written.
+APART_SECONDS = 0.05
 #: Between tries to write while the database is away.
 RETRY_SECONDS = 0.5
 #: A fault of the server itself passes mostly; after so many tries a change is taken for its cause.
@@ -57,7 +59,7 @@ class Recorder:
         # Messages with such changes, and since when (monotonic).
         self._refused: dict[int, float] = {}
         self._group: GroupCommit[Change | Through, None] = GroupCommit(
-            self._write, name="record", most_items=GROUP_LIMIT
+            self._write, name="record", most_items=GROUP_LIMIT, apart_seconds=APART_SECONDS
         )
 
     @property

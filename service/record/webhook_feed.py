@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 PREFETCH = 200
 MOST_EVENTS = 200
+#: Between two groups of them that are noted.
+APART_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 #: Answers to commands concern the service that published the command, which hears them there.
 _ANSWERS = frozenset({ACCEPTED, REJECTED})
@@ -41,7 +43,7 @@ class WebhookFeed:
         self._dedicated = Dedicated(dsn, name="webhooks")
         self._fed = fed
         self._group: GroupCommit[Event, None] = GroupCommit(
-            self._note, name="webhooks", most_items=MOST_EVENTS
+            self._note, name="webhooks", most_items=MOST_EVENTS, apart_seconds=APART_SECONDS
         )
         self._consumer: Consumer | None = None
 

@@ -14,6 +14,10 @@ from service.store.queries import load
 from service.telemetry import tracing
 
 _SQL = load("record")
+#: As many changes may be compared with each other's rows: to plan for more costs two statements.
+FEW = 50
+# Of another text, as a session keeps the plan of a statement however that came about.
+_MERGE_MANY = _SQL["merge"] + "\n-- many"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,19 @@ async def merge(
     connection: Connection, changes: Sequence[Change], *, doubt_seconds: float
 ) -> list[asyncpg.Record]:
     """Apply one change per message, ascending by id, in a transaction; answers what moved."""
+    if len(changes) <= FEW:
+        return await _merge(connection, _SQL["merge"], changes, doubt_seconds)
     await connection.execute(_SQL["join_by_hash"])
-    moved = await connection.fetch(
-        _SQL["merge"],
+    moved = await _merge(connection, _MERGE_MANY, changes, doubt_seconds)
+    await connection.execute(_SQL["join_as_it_comes"])
+    return moved
+
+
+async def _merge(
+    connection: Connection, statement: str, changes: Sequence[Change], doubt_seconds: float
+) -> list[asyncpg.Record]:
+    return await connection.fetch(
+        statement,
         [change.message_id for change in changes],
         changes[0].message_id,
         changes[-1].message_id,
@@ -61,8 +75,6 @@ async def merge(
         [change.read_at for change in changes],
         doubt_seconds,
     )
-    await connection.execute(_SQL["join_as_it_comes"])
-    return moved
 
 
 async def settle(

@@ -77,6 +77,35 @@ async def test_a_flush_is_bounded_and_no_caller_is_split(
     assert ledger.flushed == [[0], [1, 2, 3, 4, 5], [6], [7] * 9, [8]]
 
 
+async def test_flushes_that_follow_closely_are_gathered_unless_they_are_full(
+    ledger: Ledger,
+) -> None:
+    apart = GroupCommit(ledger.flush, name="test", most_items=5, apart_seconds=60.0)
+    apart.start()
+    async with asyncio.timeout(5):
+        assert await apart.put([1]) == [2], "what comes alone does not wait"
+        waits = [apart.put([2]), apart.put([3, 4])]
+        _, left = await asyncio.wait(waits, timeout=0.1)
+        assert len(left) == 2
+        assert await apart.put([5, 6]) == [10, 12]
+        assert [future.result() for future in waits] == [[4], [6, 8]]
+        last = apart.put([7])
+        await apart.close()
+        assert await last == [14], "nor is the end waited for"
+    assert ledger.flushed == [[1], [2, 3, 4, 5, 6], [7]]
+
+
+async def test_flushes_begin_apart(ledger: Ledger) -> None:
+    apart = GroupCommit(ledger.flush, name="test", apart_seconds=0.05)
+    apart.start()
+    began = []
+    for item in range(4):
+        await apart.put([item])
+        began.append(asyncio.get_running_loop().time())
+    await apart.close()
+    assert began[-1] - began[0] >= 3 * 0.05 - 0.01
+
+
 async def test_an_error_reaches_every_caller_of_that_flush_and_no_other(
     group: GroupCommit[int, int], ledger: Ledger
 ) -> None:
