@@ -145,6 +145,8 @@ class Backlog:
 
     def take_excess(self, capacity: int) -> list[Entry]:
         """What a capacity that has become this small leaves no room for, the last ones."""
+        if self._size <= EXCESS_FACTOR * capacity:
+            return []
         shares = self._shares(capacity)
         taken: list[Entry] = []
         for share, flows in zip(shares, self._flows, strict=True):

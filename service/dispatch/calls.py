@@ -85,6 +85,9 @@ class Calls:
             if end == len(planned) or planned[end].at - planned[start].at > TOGETHER_SECONDS:
                 batches.append(planned[start:end])
                 start = end
+        if len(batches) == 1:
+            await self._call(batches[0])
+            return
         async with asyncio.TaskGroup() as group:
             for batch in batches:
                 group.create_task(self._call(batch), name=f"call:{self._device.id}")

@@ -31,10 +31,19 @@ log = structlog.get_logger(__name__)
 #: A lane holds this much of its device's time, and never more than so many messages.
 LANE_SECONDS = 60.0
 LANE_LIMIT = 2000
+#: One that holds less than it sends in so long has to be filled.
+LOW_SECONDS = 2.0
 #: Claims are made at most this long before their slot.
 CLAIM_AHEAD_SECONDS = 0.05
+#: From a device of so few calls a second nothing is taken by a claim that is earlier: at least so
+#: long before, and in rounds, so that the claims of many such devices share a statement.
+SLOW_RATE = 1.0
+SLOW_AHEAD_SECONDS = 0.1
+ROUND_SECONDS = 0.05
 #: After a claim could not be made, or too much is unwritten.
 PAUSE_SECONDS = 0.25
+#: A slot is waited for in steps, as that of a slowed device comes nearer while its rate grows back.
+STEP_SECONDS = 1.0
 #: The longest pause of a lane whose claims lapse before they can be used.
 LONGEST_PAUSE_SECONDS = 4.0
 LOCKED_SECONDS = 0.5
@@ -65,8 +74,6 @@ class Lane:
         spilled: dict[Key, float],
     ) -> None:
         self.device = device
-        #: when its parked messages were last looked for (monotonic)
-        self.looked_at = -math.inf
         # When its device was last closed no more, and when it last had nothing or sent something.
         self._opened_at = self._moved_at = -math.inf
         self._claims = claims
@@ -80,6 +87,8 @@ class Lane:
         self._outcomes = Outcomes(recorder.put, self._backlog.ids, claims.closed, self._returned)
         self._calls = Calls(device, driver, self._outcomes, holds)
         self._loop: asyncio.Task[None] | None = None
+        # Set when the loop, which may be waiting for a slot, has to look again.
+        self._stirred = asyncio.Event()
         self._stopping = False
 
     def __len__(self) -> int:
@@ -99,7 +108,9 @@ class Lane:
     @property
     def hungry(self) -> bool:
         """Whether it runs low."""
-        return len(self) <= self.capacity // 2
+        rate = self._pacer.rate(time.monotonic())
+        soon = LANE_LIMIT if rate is None else int(rate * LOW_SECONDS)
+        return len(self) <= min(self.capacity // 2, soon)
 
     def sated(self) -> list[Key]:
         """The flows that need nothing more now."""
@@ -110,6 +121,8 @@ class Lane:
         self._keep_to(device.limits)
         if device.open and not self.device.open:
             self._opened_at = time.monotonic()
+        if not device.open:
+            self._stirred.set()
         self.device = device
         self._go_on()
 
@@ -121,6 +134,7 @@ class Lane:
     def _keep_to(self, limits: Limits) -> None:
         if limits != self._pacer.limits:
             self._pacer.change(limits)
+            self._stirred.set()
 
     def add(self, entries: Sequence[Entry]) -> list[Entry]:
         """Take what there is room for; answers the rest, which the caller parks."""
@@ -170,6 +184,7 @@ class Lane:
     async def stop(self, *, grace_seconds: float) -> list[Entry]:
         """Claim no more and let calls in flight finish; answers what was never claimed."""
         self._stopping = True
+        self._stirred.set()
         deadline = time.monotonic() + grace_seconds
         entries = self.take_all()
         if self._loop is not None:
@@ -195,10 +210,9 @@ class Lane:
             return
         await self._calls.room_made()
         now = time.monotonic()
-        ahead = self._pacer.next_at(now) - now - CLAIM_AHEAD_SECONDS
-        if ahead > 0:
-            # In short steps, so that a stop, a pause or new limits are seen soon.
-            await asyncio.sleep(min(ahead, PAUSE_SECONDS))
+        wait_seconds = self._claim_at(now) - now
+        if wait_seconds > 0:
+            await self._stir(within_seconds=min(wait_seconds, STEP_SECONDS))
             return
         if self._calls.lapsed:
             # A database or a processor this slow is not helped by claiming more.
@@ -220,6 +234,24 @@ class Lane:
             self._backlog.put_back(entries)
             raise
         await self._use(entries, answers)
+
+    async def _stir(self, *, within_seconds: float) -> None:
+        """Wait so long, or until a stop, a pause or new limits."""
+        self._stirred.clear()
+        timer = asyncio.get_running_loop().call_later(within_seconds, self._stirred.set)
+        try:
+            await self._stirred.wait()
+        finally:
+            timer.cancel()
+
+    def _claim_at(self, now: float) -> float:
+        """When to claim for the next slot (monotonic)."""
+        slot = self._pacer.next_at(now)
+        rate = self._pacer.rate(now)
+        if rate is None or rate > SLOW_RATE:
+            return slot - CLAIM_AHEAD_SECONDS
+        at = slot - SLOW_AHEAD_SECONDS
+        return at - at % ROUND_SECONDS
 
     def _slots_near(self) -> int:
         """How many slots open before the reach of one claim."""

@@ -28,8 +28,10 @@ log = structlog.get_logger(__name__)
 
 #: Parked messages looked for at first for a device without a lane.
 FIRST_LOOK = 100
-#: Between looks for the flows that a lane which is not low has nothing of.
-LOOK_SECONDS = 1.0
+#: A lane that is not low is looked at in one of so many rounds, for flows that it has nothing of.
+LOOK_ROUNDS = 5
+#: Devices taken over at one moment are first called within so long of each other, or less.
+SPREAD_SECONDS = 1.0
 #: What was left to the parking lot may take so long to be found there.
 PARKING_SECONDS = 1.0
 
@@ -63,6 +65,7 @@ class Lanes:
         # Since when (monotonic) nobody else can have called for each device.
         self._since: dict[int, float] = {}
         self._leaving: set[int] = set()
+        self._rounds = 0
         # Devices whose parked messages were looked for since they may send.
         self._known: set[int] = set()
         self._refreshing = asyncio.Lock()
@@ -108,6 +111,7 @@ class Lanes:
     async def refill(self) -> None:
         """Bring due parked messages into lanes, where a flow has run low or has nothing yet."""
         now = time.monotonic()
+        self._rounds += 1
         looks = []
         for device in self._devices.values():
             lane = self._lanes.get(device.id)
@@ -115,7 +119,7 @@ class Lanes:
                 continue
             if lane is None:
                 looks.append(Look(device.id, FIRST_LOOK, ()))
-            elif lane.hungry or now - lane.looked_at >= LOOK_SECONDS:
+            elif lane.hungry or (device.id + self._rounds) % LOOK_ROUNDS == 0:
                 looks.append(Look(device.id, lane.capacity, lane.sated()))
         found: dict[int, list[asyncpg.Record]] = defaultdict(list)
         if looks:
@@ -142,7 +146,7 @@ class Lanes:
             row.id: replace(row, open=False) if self._holds.keeps(row.id) else row for row in rows
         }
         now = time.monotonic()
-        self._since = {id_: self._since.get(id_, now) for id_ in self._devices}
+        self._since = self._since_of(rows, now)
         self._known &= {device.id for device in self._devices.values() if device.open}
         for lane in list(self._lanes.values()):
             device = self._devices.get(lane.device.id)
@@ -159,6 +163,19 @@ class Lanes:
         runnable = [lane for lane in self._lanes.values() if len(lane) and lane.device.open]
         metrics.LANES.labels("runnable").set(len(runnable))
         metrics.LANES.labels("stalled").set(sum(lane.stalled(now) for lane in runnable))
+
+    def _since_of(self, rows: Sequence[DeviceRow], now: float) -> dict[int, float]:
+        """What is known of these devices; new ones are spread over their gaps.
+
+        Taken over at one moment, they would all be called at one moment ever after.
+        """
+        new = [row for row in rows if row.id not in self._since]
+        since = {row.id: self._since.get(row.id, now) for row in rows}
+        for place, row in enumerate(new):
+            rate = row.limits.rate()
+            if rate is not None:
+                since[row.id] += place / len(new) * min(1.0 / rate, SPREAD_SECONDS)
+        return since
 
     def _ours(self, shard: int) -> bool:
         lease = self._held.get(shard)
@@ -189,19 +206,18 @@ class Lanes:
         self._known.add(device.id)
         lane = self._lane(device) if rows else self._lanes.get(device.id)
         if lane is not None:
-            lane.looked_at = asked_at
-            # Messages in the lane may still be parked.
-            lane.add(
-                [
-                    Entry(row["message_id"], row["priority"], row["flow"], None)
-                    for row in rows
-                    if not lane.knows(row["message_id"])
-                ]
-            )
+            entries = [
+                Entry(row["message_id"], row["priority"], row["flow"], None)
+                for row in rows
+                if not lane.knows(row["message_id"])  # as one in the lane may still be parked
+            ]
+            if entries:
+                lane.add(entries)
         spilled = self._spilled.setdefault(device.id, {})
-        counts = Counter((row["priority"], row["flow"]) for row in rows)
-        full = {(row["priority"], row["flow"]): row["most"] for row in rows}
-        spilled |= {key: asked_at for key, count in counts.items() if count >= full[key]}
+        if rows:
+            counts = Counter((row["priority"], row["flow"]) for row in rows)
+            full = {(row["priority"], row["flow"]): row["most"] for row in rows}
+            spilled |= {key: asked_at for key, count in counts.items() if count >= full[key]}
         for key, at in list(spilled.items()):
             if key not in look.sated and at < asked_at - PARKING_SECONDS:
                 del spilled[key]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from itertools import pairwise
 
 from service.dispatch.claims import CLAIM_SECONDS
 from tests.integration.dispatch.calls import (
@@ -15,6 +16,21 @@ from tests.integration.dispatch.calls import (
 )
 from tests.system import Account, Hantar, eventually
 from tests.windows import too_soon, used
+
+#: Twenty devices at one a second, each with a message that waits.
+CROWD = """
+WITH crowd AS (
+    INSERT INTO devices (account_id, name, driver, state, shard, per_second)
+    SELECT $1, 'crowd', 'simulator', 'ready', 0, 1.0 FROM generate_series(1, 20) RETURNING id
+), put AS (
+    INSERT INTO messages (account_id, device_id, phone, body, status, priority)
+    SELECT $1, id, '+60123456789', 'hello', 'queued', 1 FROM crowd RETURNING id, device_id
+), parked AS (
+    INSERT INTO parked (message_id, device_id, priority, not_before, reason)
+    SELECT id, device_id, 1, now(), 'behind' FROM put
+)
+SELECT id FROM put
+"""
 
 
 async def called(hantar: Hantar, ids: list[int], count: int, *, within: float = 20.0) -> None:
@@ -149,3 +165,12 @@ async def test_a_paused_device_keeps_its_messages_and_sends_each_once_when_it_go
     times = await calls_of(hantar.pool, [*ids, late])
     assert len(times) == 41
     assert too_soon(times, 20, 1.0) == []
+
+
+async def test_devices_taken_over_together_are_not_called_together(hantar: Hantar) -> None:
+    account = await hantar.account()
+    ids = [row["id"] for row in await hantar.pool.fetch(CROWD, account.id)]
+    await called(hantar, ids, len(ids))
+    times = await calls_of(hantar.pool, ids)
+    assert max(later - former for former, later in pairwise(times)) < 0.3
+    assert times[-1] - times[0] > 0.7
