@@ -79,13 +79,13 @@ TABLE = [
     At("F42d", "stands still for three leases at a call", DISPATCHER, "call.before=sleep:3@25"),
     At("F42e", "stands still for three leases at a beat", DISPATCHER, "lease.beaten=sleep:3@12"),
     At("F70a", "recorder killed with callbacks in hand", RECORDER, "callbacks.received=kill@30"),
-    At("F70b", "recorder killed before the commit", RECORDER, "record.before_commit=kill@30"),
+    At("F70b", "recorder killed before the commit", RECORDER, "record.before_commit=kill@8"),
     At("F70c", "recorder killed after it, before the ack", RECORDER, "callbacks.recorded=kill@5"),
     At(
         "F70d",
         "recorder killed inside a refund",
         RECORDER,
-        "record.before_commit=kill@25",
+        "record.before_commit=kill@15",
         script="refused later",
     ),
     At(
